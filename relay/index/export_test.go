@@ -1,0 +1,52 @@
+package index
+
+import (
+	"context"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"hooklog/schemas"
+)
+
+// Filter is the in-memory filter of one generation.
+type Filter struct{ f *filter }
+
+func NewFilter() Filter                        { return Filter{newFilter()} }
+func (f Filter) Add(key schemas.EventKey)      { f.f.add(key) }
+func (f Filter) Has(key schemas.EventKey) bool { return f.f.has(key) }
+func (f Filter) Bytes() int                    { return f.f.bytes() }
+func (f Filter) Chunks() int                   { return len(*f.f.chunks.Load()) }
+
+// Flush moves what Apply has written into sstables.
+func (x *Index) Flush() error { return x.db.Flush() }
+
+// FlushLater begins a Flush.
+func (x *Index) FlushLater() error {
+	_, err := x.db.AsyncFlush()
+	return err
+}
+
+// Compact rewrites all sstables.
+func (x *Index) Compact() error {
+	return x.db.Compact(context.Background(), []byte{0}, []byte{0xff}, false)
+}
+
+// PebbleLogger is what Pebble is told to log to.
+func (x *Index) PebbleLogger() pebble.Logger { return pebbleLogger{x.failure} }
+
+// Maybe reports whether some generation's filter has the key.
+func (x *Index) Maybe(key schemas.EventKey) bool {
+	for _, g := range *x.generations.Load() {
+		if g.filter.has(key) {
+			return true
+		}
+	}
+	return false
+}
+
+// SetLayoutVersion rewrites the store's description as another version's.
+func (x *Index) SetLayoutVersion(v byte) error {
+	m := x.meta(x.nextRef)
+	m[3] = v
+	return x.db.Set([]byte{kindMeta}, m, pebble.NoSync)
+}

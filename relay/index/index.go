@@ -1,0 +1,121 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"hooklog/schemas"
+)
+
+// DefaultWindow is how long an ID is remembered: longer than any provider goes
+// on retrying.
+const DefaultWindow = 30 * 24 * time.Hour
+
+// futureSlack is how far ahead of our clock a record's time is believed
+// (brokers refuse records more than an hour ahead).
+const futureSlack = time.Hour
+
+// Options are what Open needs.
+type Options struct {
+	// Dir is the index's own directory; it is made if it is missing.
+	Dir string
+	// FS is where Dir is; nil means the operating system's.
+	FS vfs.FS
+	// Window is how long an ID is remembered; zero means DefaultWindow.
+	Window time.Duration
+	// Now is the clock; nil means time.Now.
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// Index is an open index. It is safe for concurrent use; Close must come last.
+type Index struct {
+	db      *pebble.DB
+	lock    *pebble.Lock
+	now     func() time.Time
+	width   time.Duration
+	window  time.Duration
+	failure *failure
+
+	// What lookups read, replaced whole.
+	generations atomic.Pointer[[]*generation] // newest first
+	topics      atomic.Pointer[map[TopicRef]topic]
+
+	mu      sync.Mutex // one writer at a time
+	oldest  uint32     // generations before it have been dropped
+	newest  time.Time  // the latest record time, no later than now + futureSlack
+	nextRef TopicRef
+	batch   map[schemas.EventKey]batched // scratch of Apply
+}
+
+// Open opens or makes the index. One that cannot be read, was made by another
+// version or for another window is thrown away and made anew, with a warning:
+// the log has it all. It returns an error that is ErrLocked if the index is
+// open elsewhere.
+func Open(o Options) (*Index, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Window == 0 {
+		o.Window = DefaultWindow
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make index directory: %w", err)
+	}
+	// The lock lies beside the store, which may be thrown away while it is
+	// held.
+	lock, err := lockDir(&o)
+	if err != nil {
+		return nil, err
+	}
+	x, err := open(&o)
+	if err != nil && disposable(err) {
+		o.Logger.Warn("index cannot be used and is made anew from the log", "dir", o.Dir, "err", err)
+		if err := removeStore(&o); err != nil {
+			return nil, errors.Join(fmt.Errorf("remove the unusable index: %w", err), lock.Close())
+		}
+		x, err = open(&o)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open index %s: %w", o.Dir, err), lock.Close())
+	}
+	x.lock = lock
+	return x, nil
+}
+
+// Close closes the index. No other call may be under way or follow.
+func (x *Index) Close() error {
+	return errors.Join(x.db.Close(), x.lock.Close())
+}
+
+// Stats is what an operator sees of the index.
+type Stats struct {
+	IDs         int64 // within all generations that are kept
+	Generations int
+	FilterBytes int
+	DiskBytes   uint64
+}
+
+// Stats returns the current figures.
+func (x *Index) Stats() Stats {
+	s := Stats{DiskBytes: x.db.Metrics().DiskSpaceUsage()}
+	for _, g := range *x.generations.Load() {
+		s.IDs += g.ids.Load()
+		s.Generations++
+		s.FilterBytes += g.filter.bytes()
+	}
+	return s
+}

@@ -1,0 +1,213 @@
+package index_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
+
+	"hooklog/relay/index"
+	"hooklog/schemas"
+)
+
+func TestApplyLookup(t *testing.T) {
+	x, ref := openTest(t)
+	want := index.Fact{
+		Key: key(1), Topic: ref, Partition: 5, Offset: 1 << 40, Time: now.Add(123 * time.Millisecond), BodySum: 0xdeadbeef,
+	}
+	if copies := apply(t, x, want); copies != 0 {
+		t.Errorf("apply: %d copies, want 0", copies)
+	}
+	got, ok, err := x.Lookup(want.Key, now)
+	if err != nil || !ok {
+		t.Fatalf("look up: %v, %v", ok, err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("fact (-want +got):\n%s", diff)
+	}
+	if got, want := x.Position(got), (schemas.Position{Topic: "webhooks", Partition: 5, Offset: 1 << 40}); got != want {
+		t.Errorf("position: got %v, want %v", got, want)
+	}
+	wantOffset(t, x, 1, want.Time.Add(time.Millisecond), -1)
+	wantOffset(t, x, 2, time.Time{}, -1)
+	if copies := apply(t, x, want); copies != 0 {
+		t.Errorf("the same record again: %d copies, want 0", copies)
+	}
+	if got := x.Stats().IDs; got != 1 {
+		t.Errorf("ids: got %d, want 1", got)
+	}
+}
+
+// TestFirstCopyWins applies copies of one event in every way they can come.
+func TestFirstCopyWins(t *testing.T) {
+	old := now.Add(-31 * day)
+	f := func(name string, batches [][]index.Fact, wantCopies int, wantOffsets ...int64) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			x := open(t, options(fs))
+			ref := topicRef(t, x, "webhooks", topicID)
+			copies := 0
+			for _, batch := range batches {
+				for i := range batch {
+					batch[i].Topic = ref
+				}
+				copies += apply(t, x, batch...)
+			}
+			if copies != wantCopies {
+				t.Errorf("copies: got %d, want %d", copies, wantCopies)
+			}
+			for i, want := range wantOffsets {
+				wantOffset(t, x, i, now.Add(-30*day), want)
+			}
+			// The same answers after the filters were rebuilt.
+			closeIndex(t, x)
+			x = open(t, options(fs))
+			defer closeIndex(t, x)
+			for i, want := range wantOffsets {
+				wantOffset(t, x, i, now.Add(-30*day), want)
+			}
+			// And after the log was read again.
+			for _, batch := range batches {
+				apply(t, x, batch...)
+			}
+			for i, want := range wantOffsets {
+				wantOffset(t, x, i, now.Add(-30*day), want)
+			}
+		})
+	}
+	at := func(i int, offset int64, when time.Time) index.Fact { return fact(0, i, offset, when) }
+	f("within a batch", [][]index.Fact{{at(0, 10, now), at(1, 11, now), at(0, 12, now)}}, 1, 10, 11)
+	f("across batches", [][]index.Fact{{at(0, 10, now)}, {at(0, 12, now)}}, 1, 10)
+	f("across generations", [][]index.Fact{{at(0, 10, now.Add(-20*day))}, {at(0, 12, now)}}, 1, 10)
+	f("across generations within a batch", [][]index.Fact{{at(0, 10, now.Add(-20*day)), at(0, 12, now)}}, 1, 10)
+	f("a copy that is older by its time", [][]index.Fact{{at(0, 10, now)}, {at(0, 12, now.Add(-20*day))}}, 1, 10)
+	f("a first copy before the window", [][]index.Fact{{at(0, 10, old)}, {at(0, 12, now)}}, 0, 12)
+	f("a first copy before the window, within a batch", [][]index.Fact{{at(0, 10, old), at(0, 12, now), at(0, 13, now)}}, 1, 12)
+	f("a time from before 1970", [][]index.Fact{{at(0, 10, time.Unix(-1000, 0))}, {at(0, 12, now)}}, 0, 12)
+}
+
+// TestFuture checks that records from the future are kept as if they were an
+// hour ahead: they neither expire what is recent nor replace first copies.
+func TestFuture(t *testing.T) {
+	x, ref := openTest(t)
+	apply(t, x, fact(ref, 1, 10, now))
+	if copies := apply(t, x, fact(ref, 1, 11, now.Add(900*day)), fact(ref, 2, 12, now.Add(900*day))); copies != 1 {
+		t.Errorf("copies: got %d, want 1", copies)
+	}
+	if copies := apply(t, x, fact(ref, 2, 13, now)); copies != 1 {
+		t.Errorf("copies of a record from the future: got %d, want 1", copies)
+	}
+	if err := x.Expire(now.Add(900 * day)); err != nil {
+		t.Fatal(err)
+	}
+	wantOffset(t, x, 1, now.Add(-30*day), 10)
+	wantOffset(t, x, 2, now.Add(-30*day), 12)
+	f, _, err := x.Lookup(key(2), time.Time{})
+	if want := now.Add(time.Hour); err != nil || !f.Time.Equal(want) {
+		t.Errorf("time: got %v, %v; want %v", f.Time, err, want)
+	}
+}
+
+func TestTopics(t *testing.T) {
+	fs := vfs.NewMem()
+	x := open(t, options(fs))
+	a := topicRef(t, x, "a", index.TopicID{1})
+	b := topicRef(t, x, "b", index.TopicID{2})
+	if again := topicRef(t, x, "a", index.TopicID{1}); again != a || a == b {
+		t.Fatalf("references: a %d, a again %d, b %d; want equal, equal, another", a, again, b)
+	}
+	mark := index.Checkpoint{Topic: a, Partition: 3, Offset: 99, Epoch: 4}
+	if _, err := x.Apply([]index.Fact{fact(a, 1, 10, now), fact(b, 2, 20, now)}, []index.Checkpoint{mark}); err != nil {
+		t.Fatal(err)
+	}
+
+	// Made anew: dead at once, and the new topic starts from nothing.
+	a2 := topicRef(t, x, "a", index.TopicID{9})
+	if a2 == a {
+		t.Fatalf("reference of the new topic: %d, as the old one", a2)
+	}
+	wantOffset(t, x, 1, time.Time{}, -1)
+	wantOffset(t, x, 2, time.Time{}, 20)
+	wantMarks(t, x, a, nil)
+	wantMarks(t, x, a2, nil)
+
+	// What is still under way for the old one changes nothing.
+	if copies := apply(t, x, fact(a, 1, 11, now), fact(a2, 1, 5, now), fact(a2, 1, 6, now)); copies != 1 {
+		t.Errorf("copies: got %d, want 1", copies)
+	}
+	wantOffset(t, x, 1, time.Time{}, 5)
+	if got := x.Stats().IDs; got != 2 {
+		t.Errorf("ids after one fact was replaced: got %d, want 2", got)
+	}
+	if _, err := x.Apply(nil, []index.Checkpoint{mark}); err != nil {
+		t.Fatal(err)
+	}
+	wantMarks(t, x, a, nil)
+
+	a3, err := x.Reset(a2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantOffset(t, x, 1, time.Time{}, -1)
+	if _, err := x.Reset(a2); err == nil {
+		t.Error("reset of a dead reference: no error, want one")
+	}
+	if again := topicRef(t, x, "a", index.TopicID{9}); again != a3 {
+		t.Errorf("reference after the reset: got %d, want %d", again, a3)
+	}
+	apply(t, x, fact(a3, 1, 7, now))
+
+	closeIndex(t, x)
+	x = open(t, options(fs))
+	defer closeIndex(t, x)
+	wantOffset(t, x, 1, time.Time{}, 7)
+	wantOffset(t, x, 2, time.Time{}, 20)
+	if again := topicRef(t, x, "a", index.TopicID{9}); again != a3 {
+		t.Errorf("reference after reopening: got %d, want %d", again, a3)
+	}
+	if c := topicRef(t, x, "c", index.TopicID{3}); c == a || c == a2 || c == a3 || c == b {
+		t.Errorf("reference of a new topic: %d was used before", c)
+	}
+}
+
+func wantMarks(t *testing.T, x *index.Index, ref index.TopicRef, want []index.Checkpoint) {
+	t.Helper()
+	got, err := x.Checkpoints(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := make(map[int32]index.Checkpoint)
+	for _, c := range want {
+		m[c.Partition] = c
+	}
+	if diff := cmp.Diff(m, got); diff != "" {
+		t.Errorf("checkpoints of %d (-want +got):\n%s", ref, diff)
+	}
+}
+
+func TestCheckpoints(t *testing.T) {
+	fs := vfs.NewMem()
+	x := open(t, options(fs))
+	a, b := topicRef(t, x, "a", index.TopicID{1}), topicRef(t, x, "b", index.TopicID{2})
+	marks := []index.Checkpoint{
+		{Topic: a, Partition: 0, Offset: 7, Epoch: -1},
+		{Topic: a, Partition: 300, Offset: 1 << 50, Epoch: 12},
+		{Topic: b, Partition: 0, Offset: 8, Epoch: 0},
+	}
+	if _, err := x.Apply(nil, marks); err != nil {
+		t.Fatal(err)
+	}
+	moved := index.Checkpoint{Topic: a, Partition: 0, Offset: 9, Epoch: 1}
+	if _, err := x.Apply(nil, []index.Checkpoint{moved}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		wantMarks(t, x, a, []index.Checkpoint{moved, marks[1]})
+		wantMarks(t, x, b, marks[2:])
+		closeIndex(t, x)
+		x = open(t, options(fs))
+	}
+	closeIndex(t, x)
+}

@@ -1,0 +1,245 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/record"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"hooklog/schemas"
+)
+
+// blockCacheBytes is the memory for what is read from disk. Nearly every lookup
+// ends in the filters; only duplicates and false answers get here.
+const blockCacheBytes = 64 << 20
+
+// ErrLocked is returned by Open if the index is open already, here or in
+// another process.
+var ErrLocked = errors.New("index is open in another process")
+
+// errUnusable marks a store that can be opened but is not what is asked for, or
+// was found damaged.
+var errUnusable = errors.New("unusable")
+
+func lockDir(o *Options) (*pebble.Lock, error) {
+	lock, err := pebble.LockDirectory(o.Dir, o.FS)
+	if err == nil {
+		return lock, nil
+	}
+	// A lock file that cannot be made is another matter than one that is held.
+	if pathErr := new(fs.PathError); errors.As(err, &pathErr) {
+		return nil, fmt.Errorf("lock index %s: %w", o.Dir, err)
+	}
+	return nil, fmt.Errorf("%w: lock %s: %w", ErrLocked, o.Dir, err)
+}
+
+func storeDir(o *Options) string { return filepath.Join(o.Dir, "facts") }
+
+// damagedFile is made beside a store in which damage was found while it was in
+// use: damage that reading the store at the next start would not meet.
+func damagedFile(o *Options) string { return filepath.Join(o.Dir, "DAMAGED") }
+
+// disposable reports whether an error of open lies in the store and not in the
+// machine: no permission, no space or no descriptors would meet a new store as
+// well. A file that is missing is a damaged store; its directory was there.
+func disposable(err error) bool {
+	if pebble.IsCorruptionError(err) || errors.Is(err, errUnusable) || errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	return !errors.As(err, new(syscall.Errno))
+}
+
+// removeStore throws the store away. The removal is made durable before
+// anything is made in its place, so that a crash leaves no mixture.
+func removeStore(o *Options) error {
+	if err := o.FS.RemoveAll(storeDir(o)); err != nil {
+		return err
+	}
+	if err := o.FS.Remove(damagedFile(o)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	dir, err := o.FS.OpenDir(o.Dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// open opens or makes the store and reads what is kept in memory.
+func open(o *Options) (x *Index, err error) {
+	if _, err := o.FS.Stat(damagedFile(o)); err == nil {
+		return nil, fmt.Errorf("%w: damage was found when it was last in use", errUnusable)
+	}
+	if err := checkManifest(o); err != nil {
+		return nil, err
+	}
+	cache := pebble.NewCache(blockCacheBytes)
+	defer cache.Unref()
+	f := &failure{log: o.Logger, mark: func() error {
+		file, err := o.FS.Create(damagedFile(o), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return err
+		}
+		return file.Close()
+	}}
+	opts := &pebble.Options{
+		FS:                 o.FS,
+		Cache:              cache,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             pebbleLogger{f},
+		MemTableSize:       32 << 20,
+		// Memtables queue up while a flush is slow; writes wait only then.
+		MemTableStopWritesThreshold: 4,
+		EventListener: &pebble.EventListener{
+			BackgroundError: f.background,
+			// Without it Pebble calls Fatalf, at the first read after each
+			// start again.
+			DataCorruption: func(info pebble.DataCorruptionInfo) { f.damaged(info.Details) },
+		},
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(storeDir(o), opts)
+	if err != nil {
+		return nil, err
+	}
+	x = &Index{
+		db: db, now: o.Now, window: o.Window, width: generationWidth(o.Window), failure: f,
+		batch: make(map[schemas.EventKey]batched),
+	}
+	if err := x.load(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return x, nil
+}
+
+// checkManifest reads the list of the store's files to its end. Pebble takes
+// damage in it for the end, and then does not know the files that come after,
+// and the facts in them, while checkpoints in the write-ahead log may already
+// stand for those.
+func checkManifest(o *Options) error {
+	desc, err := pebble.Peek(storeDir(o), o.FS)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !desc.Exists {
+		return nil // a new store
+	}
+	if err != nil {
+		return err
+	}
+	file, err := o.FS.Open(desc.ManifestFilename)
+	if err != nil {
+		return err
+	}
+	r := record.NewReader(file, 0)
+	for err == nil {
+		var edit io.Reader
+		if edit, err = r.Next(); err == nil {
+			_, err = io.Copy(io.Discard, edit)
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		return errors.Join(fmt.Errorf("%w: read %s: %w", errUnusable, desc.ManifestFilename, err), file.Close())
+	}
+	return file.Close()
+}
+
+// failure remembers the first reason for which the store can no longer be
+// trusted. From then on it takes nothing, and "not known" is not answered.
+type failure struct {
+	log   *slog.Logger
+	mark  func() error // makes the next start throw the store away
+	first atomic.Pointer[error]
+}
+
+func (f *failure) err() error {
+	if p := f.first.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (f *failure) latch(err error) {
+	f.first.CompareAndSwap(nil, &err)
+}
+
+// damaged latches damage in the store's files.
+func (f *failure) damaged(err error) {
+	if f.err() == nil {
+		f.log.Error("index store is damaged: it is made anew from the log at the next start", "err", err)
+		if err := f.mark(); err != nil {
+			f.log.Error("cannot note that the index store is damaged", "err", err)
+		}
+	}
+	f.latch(fmt.Errorf("index: damaged: %w", err))
+}
+
+// background is told of errors in Pebble's own goroutines, which it tries
+// again. A flush that fails time and again would in the end block every write.
+func (f *failure) background(err error) {
+	if pebble.IsCorruptionError(err) {
+		f.damaged(err)
+		return
+	}
+	if f.err() == nil { // Pebble tries without a pause.
+		f.log.Error("index store cannot be written", "err", err)
+	}
+	f.latch(fmt.Errorf("index: write in the background: %w", err))
+}
+
+// commit writes a batch, without waiting for the disk. Where Pebble panics, at
+// times without a word to the logger, its locks stay held: whoever catches the
+// panic must find the index failed and not wait for them.
+func (x *Index) commit(what string, b *pebble.Batch) error {
+	finished := false
+	defer func() {
+		if !finished {
+			x.failure.latch(fmt.Errorf("index: %s: store has panicked", what))
+		}
+	}()
+	err := b.Commit(pebble.NoSync)
+	finished = true
+	if err != nil {
+		return x.failed(what, err)
+	}
+	return x.failure.err()
+}
+
+// failed is called with each error of the store.
+func (x *Index) failed(what string, err error) error {
+	err = fmt.Errorf("index: %s: %w", what, err)
+	if pebble.IsCorruptionError(err) {
+		x.failure.damaged(err)
+	}
+	return err
+}
+
+// pebbleLogger sends Pebble's words to slog.
+type pebbleLogger struct{ failure *failure }
+
+// Infof implements pebble.Logger. Compactions and flushes are of no use to an
+// operator.
+func (l pebbleLogger) Infof(string, ...any) {}
+
+// Errorf implements pebble.Logger.
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.failure.log.Error("index store", "err", fmt.Sprintf(format, args...))
+}
+
+// Fatalf implements pebble.Logger. It must not return: Pebble would go on and
+// acknowledge what it could not write. The process ends non-zero, or, where the
+// panic is caught, finds that the index takes and answers nothing any more.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	l.failure.log.Error("index store failed", "err", msg)
+	l.failure.latch(errors.New("index: store failed: " + msg))
+	panic("FATAL: index store: " + msg)
+}
