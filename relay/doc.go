@@ -1,0 +1,52 @@
+// Package relay turns an HTTP request into a durable record, and answers when
+// it is one.
+//
+// # Path of an event
+//
+//	limit      how many, how large, how slow          load.go, server.go
+//	source     /hooks/<name>, else 404                source.go
+//	verify     the raw bytes, before any parsing      signature
+//	identify   ID and type                            schemas
+//	claim      new, joined or duplicate               claim, index
+//	produce    acks=all                               produce.go
+//	settle     the fact, after the acknowledgement    settle.go, follow, index
+//	answer     one outcome, counted once              accept.go, answer.go
+//
+// # What it promises
+//
+// A 2xx is sent only after all in-sync replicas have the record, or for a copy
+// of an event that they have. Copies of one event, (source, ID), become one
+// record: in sequence, at the same moment, after a restart, with the index
+// lost, and when the acknowledgement comes after the sender was told 503. Every
+// request ends in exactly one Outcome.
+//
+// # Rules
+//
+// Each is a bug when forgotten.
+//
+//  1. Kafka is the record, the index only a memory of it. Losing the index
+//     loses nothing: it is read back from the log before the first claim.
+//  2. A claim is settled by the broker's answer, through a bounded settler,
+//     never by the request's timeout.
+//  3. Produce gets the server's context, the wait gets the request's deadline,
+//     and the promise only signals.
+//  4. An error of a promise does not prove that the log lacks the record. Only
+//     a record that was never taken (a full buffer) is released at once; any
+//     other is in doubt until the log has been read past a later acknowledged
+//     record of its partition.
+//  5. Shutdown follows the data: unready, stop accepting, answer, flush, write
+//     the facts, close, each with a deadline.
+//
+// # What remains
+//
+// A relay that is killed may have a produce request on its way, in a socket
+// buffer of a broker that is stalled. If the broker appends it after the next
+// relay has read the log to its end, and the sender retries meanwhile, the
+// event is in the topic twice. The same happens to what two relays are sent at
+// the same moment. Nothing short of a transaction for each event would close
+// this; consumers drop the later copy by its position in the log.
+//
+// On an idle partition a claim in doubt is released a few seconds after the
+// error, when the log has been read to its end; what a connection still holds
+// after that is the same case.
+package relay

@@ -1,0 +1,380 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/valyala/fasthttp"
+
+	"hooklog/relay/claim"
+	"hooklog/relay/follow"
+	"hooklog/relay/index"
+)
+
+const (
+	// drainTimeout bounds how long requests in flight may take to be answered
+	// after a shutdown began, flushTimeout how long their records may.
+	drainTimeout = 5 * time.Second
+	flushTimeout = 8 * time.Second
+)
+
+// Server is one relay. Use it once: New, Listen, Run.
+type Server struct {
+	opts      Options
+	log       *slog.Logger
+	throttled *throttle
+	sources   *sources
+	metrics   *metrics
+	load      load
+	requests  sync.Pool
+	claims    *claim.Table
+	settled   chan settlement
+	http      *fasthttp.Server
+	listener  *listener
+	clock     func() time.Time
+
+	// Set by Run before the phase becomes serving; read by requests after.
+	index    *index.Index
+	follower *follow.Follower
+	producer *producer
+
+	phase   atomic.Uint32
+	failure atomic.Pointer[error]
+	failed  chan struct{}
+	// abandoned is closed when the producer has given up at shutdown: who still
+	// waits for an acknowledgement waits in vain.
+	abandoned chan struct{}
+}
+
+// Phases of a Server's life, in order.
+const (
+	starting uint32 = iota
+	serving
+	draining
+)
+
+// New checks the options and makes a server. It opens nothing.
+func New(o Options) (*Server, error) {
+	o.setDefaults()
+	s := &Server{
+		opts:      o,
+		log:       o.Logger,
+		throttled: newThrottle(o.Logger, 10*time.Second),
+		load:      load{maxRequests: int64(o.Limits.InFlight), maxBytes: int64(o.Limits.InFlightBytes)},
+		failed:    make(chan struct{}),
+		abandoned: make(chan struct{}),
+		clock:     time.Now,
+	}
+	s.requests.New = func() any { return newRequest() }
+	// Claims outlive their requests: until the log answers, and until their
+	// facts are written. The producer holds twice the requests in flight; as
+	// many again may wait for the settler.
+	limit := 4 * o.Limits.InFlight
+	s.claims = claim.NewTable(limit)
+	s.settled = make(chan settlement, limit)
+	var err error
+	if s.metrics, err = newMetrics(s, o.Registerer); err != nil {
+		return nil, fmt.Errorf("relay metrics: %w", err)
+	}
+	if s.sources, err = newSources(o.Sources, s.metrics); err != nil {
+		return nil, err
+	}
+	for name, src := range s.sources.byName {
+		if most := o.Limits.InFlightBytes - o.Limits.HeaderBytes; src.MaxBody > most {
+			return nil, fmt.Errorf("source %q: max_body of %d bytes could never be taken: limits.in_flight_bytes leaves %d", name, src.MaxBody, most)
+		}
+	}
+	s.http = &fasthttp.Server{
+		Name:                          "hooklog",
+		Handler:                       s.handle,
+		ErrorHandler:                  s.receiveError,
+		HeaderReceived:                s.received,
+		Concurrency:                   2 * o.Limits.Connections, // the listener has the limit, and an answer for who is beyond it
+		ReadBufferSize:                o.Limits.HeaderBytes,
+		ReadTimeout:                   o.Limits.ReadTimeout,
+		WriteTimeout:                  o.Limits.ReadTimeout,
+		IdleTimeout:                   o.Limits.IdleTimeout,
+		StreamRequestBody:             true, // see readBody: fasthttp takes the memory for a body when it is announced
+		MaxRequestBodySize:            1,    // what it reads ahead; an error then forgets the address
+		DisablePreParseMultipartForm:  true,
+		DisableHeaderNamesNormalizing: true, // records hold the names' values as sent; normalizing would write into them
+		NoDefaultContentType:          true,
+		CloseOnShutdown:               true,
+		Logger:                        discardLogger{},
+	}
+	return s, nil
+}
+
+type discardLogger struct{}
+
+func (discardLogger) Printf(string, ...any) {} // errors of single connections: counted, not logged
+
+func (o *Options) setDefaults() {
+	set := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&o.Limits.Connections, DefaultConnections)
+	set(&o.Limits.InFlight, DefaultInFlight)
+	set(&o.Limits.InFlightBytes, DefaultInFlightBytes)
+	set(&o.Limits.HeaderBytes, DefaultHeaderBytes)
+	if o.Limits.ReadTimeout == 0 {
+		o.Limits.ReadTimeout = DefaultReadTimeout
+	}
+	if o.Limits.IdleTimeout == 0 {
+		o.Limits.IdleTimeout = DefaultIdleTimeout
+	}
+	if o.Window == 0 {
+		o.Window = index.DefaultWindow
+	}
+	if o.Topics.Partitions == 0 {
+		o.Topics.Partitions = defaultPartitions
+	}
+	if o.Topics.Replication == 0 {
+		o.Topics.Replication = defaultReplication
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Listen takes the port. It is apart from Run so that a port that is taken is
+// known before anything else has begun.
+func (s *Server) Listen() error {
+	l, err := net.Listen("tcp", s.opts.Listen)
+	if err != nil {
+		return err
+	}
+	s.Serve(l)
+	return nil
+}
+
+// Serve is Listen with a listener of the caller's.
+func (s *Server) Serve(l net.Listener) {
+	s.listener = newListener(l, s.opts.Limits.Connections, s.refuseConn)
+}
+
+// refuseConn answers a connection that is one too many, without waiting for
+// its request.
+func (s *Server) refuseConn(c net.Conn) {
+	ended := refuse(Overloaded, "Too many connections are open.")
+	s.sources.nobody.requests[ended.outcome].Inc()
+	var resp fasthttp.Response
+	writeProblem(&resp, ended)
+	resp.SetConnectionClose()
+	// A connection that has just been made has room for so little; nothing waits.
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = resp.WriteTo(c)
+	_ = c.Close()
+}
+
+// Addr returns the address the server listens on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Run serves until ctx is done, then shuts down along the flow of the data:
+// unready, no new connections, requests answered, records flushed, facts
+// written, index closed. Until the index has caught up requests get 503. It
+// returns nil after an orderly shutdown, and the reason if the relay cannot go
+// on; the port is closed either way.
+func (s *Server) Run(ctx context.Context) (err error) {
+	httpDone := make(chan error, 1)
+	go func() { httpDone <- s.http.Serve(s.listener) }()
+	defer func() {
+		s.phase.Store(draining)
+		err = errors.Join(err, s.stopHTTP(httpDone))
+		s.listener.closeAll()
+	}()
+
+	s.index, err = index.Open(index.Options{Dir: s.opts.Dir, Window: s.opts.Window, Logger: s.log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.index.Close()) }()
+
+	batchBytes, err := s.prepareTopics(ctx)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	topics := make([]string, 0, len(batchBytes))
+	for t := range batchBytes {
+		topics = append(topics, t)
+	}
+	s.follower, err = follow.New(follow.Options{
+		Client: s.opts.Client, Index: s.index, Topics: topics, Window: s.opts.Window, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	lifetime, endLifetime := context.WithCancel(context.Background())
+	defer endLifetime()
+	opts := produceOpts(&s.opts, func(topic string) int32 {
+		if n, ok := batchBytes[topic]; ok {
+			return n
+		}
+		return brokerMaxMessage // Asked for "" when the options are checked.
+	})
+	s.producer, err = newProducer(lifetime, opts, s.claims, s.settled, s.metrics.ackSeconds, s.log)
+	if err != nil {
+		return err
+	}
+
+	followCtx, stopFollowing := context.WithCancel(context.Background())
+	defer stopFollowing()
+	followed := make(chan error, 1)
+	go func() { followed <- s.follower.Run(followCtx) }()
+	settler := &settler{in: s.settled, claims: s.claims, index: s.index, follower: s.follower, log: s.log}
+	settledAll := make(chan error, 1)
+	go func() { settledAll <- settler.run() }()
+	s.phase.CompareAndSwap(starting, serving)
+
+	var followErr, settleErr error
+	followEnded, settleEnded := false, false
+	select {
+	case <-ctx.Done():
+	case err = <-httpDone:
+		httpDone <- nil
+		err = errors.Join(errors.New("the listener has ended"), err)
+	case <-s.failed:
+		err = *s.failure.Load()
+	case followErr = <-followed:
+		followEnded = true
+	case settleErr = <-settledAll:
+		settleEnded = true
+	}
+
+	s.phase.Store(draining)
+	err = errors.Join(err, s.stopHTTP(httpDone))
+	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	err = errors.Join(err, s.producer.close(flush))
+	close(s.abandoned)
+	endLifetime()
+	close(s.settled)
+	if !settleEnded {
+		settleErr = <-settledAll
+	}
+	stopFollowing()
+	if !followEnded {
+		followErr = <-followed
+	}
+	return errors.Join(err, settleErr, followErr)
+}
+
+// prepareTopics makes and compares the topics, again and again while the
+// brokers do not answer.
+func (s *Server) prepareTopics(ctx context.Context) (map[string]int32, error) {
+	client, err := kgo.NewClient(s.opts.Client...)
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	defer client.Close()
+	for {
+		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		batchBytes, err := ensureTopics(try, kadm.NewClient(client), s.sources.topics(), &s.opts, s.log)
+		cancel()
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		if err == nil || errors.As(err, new(topicError)) {
+			return batchBytes, err
+		}
+		s.throttled.Warn("cannot prepare topics, trying again", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(topicRetry):
+		}
+	}
+}
+
+// stopHTTP stops accepting and answers what is in flight. It may be called
+// twice.
+func (s *Server) stopHTTP(done chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	err := s.listener.Close()
+	s.listener.closeSilent()
+	if err := s.http.ShutdownWithContext(ctx); err != nil {
+		s.log.Warn("requests were still being answered at shutdown", "err", err)
+	}
+	err = errors.Join(err, <-done) // The listener is closed, so Serve returns.
+	done <- nil
+	return err
+}
+
+// fail ends Run with an error: the relay can no longer keep its promises.
+func (s *Server) fail(err error) {
+	if s.failure.CompareAndSwap(nil, &err) {
+		close(s.failed)
+	}
+}
+
+// notReady says why no event can be taken, or "".
+func (s *Server) notReady() string {
+	switch s.phase.Load() {
+	case starting:
+		return "The relay is starting."
+	case draining:
+		return "The relay is shutting down."
+	}
+	if s.failure.Load() != nil {
+		return "The relay has failed."
+	}
+	if !s.follower.CaughtUp() {
+		return "The index is catching up with the log."
+	}
+	return ""
+}
+
+// Ready reports whether the relay takes events, and why not: it is starting or
+// shutting down, its index is behind the log, or the log cannot be written
+// (every source rejects during an outage).
+func (s *Server) Ready() (bool, string) {
+	if reason := s.notReady(); reason != "" {
+		if s.phase.Load() == serving {
+			if f := s.follower.Stats(); !f.CaughtUp && f.Total > 0 {
+				reason = fmt.Sprintf("%s (%d of %d records)", reason, f.Read, f.Total)
+			}
+			if p := s.follower.Problem(); p != "" {
+				reason += " " + p
+			}
+		}
+		return false, reason
+	}
+	if p := s.follower.Problem(); p != "" {
+		return false, "The log cannot be reached: " + p
+	}
+	if s.producer.stalled(s.now(), s.sources.longestDeadline()) {
+		return false, "The log does not acknowledge."
+	}
+	return true, ""
+}
+
+// Status is what an operator sees of a relay.
+type Status struct {
+	InFlight int64        `json:"in_flight"`
+	Claims   int          `json:"claims"`
+	InDoubt  int          `json:"in_doubt"`
+	Index    index.Stats  `json:"index"`
+	Follow   follow.Stats `json:"follow"`
+}
+
+// Status returns the current figures.
+func (s *Server) Status() Status {
+	st := Status{InFlight: s.load.requests.Load()}
+	st.Claims, st.InDoubt = s.claims.Len()
+	if s.phase.Load() == serving {
+		st.Index = s.index.Stats()
+		st.Follow = s.follower.Stats()
+	}
+	return st
+}
