@@ -1,0 +1,4 @@
+package main
+
+// Main is main, for the test binary that stands in for hooklog.
+func Main() { main() }
