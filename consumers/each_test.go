@@ -242,7 +242,7 @@ func TestHangingHandlersLeaveSlotsToOtherPartitions(t *testing.T) {
 		}
 		return nil
 	})})
-	o.MaxInFlight, o.DrainTimeout = 4, time.Millisecond
+	o.MaxInFlight, o.Timeout, o.DrainTimeout = 4, time.Hour, time.Millisecond
 	for i := range 10 {
 		l.put(0, fmt.Sprint(i), "hangs")
 	}

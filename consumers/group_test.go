@@ -65,7 +65,7 @@ func TestStopCutsSlowHandlersShort(t *testing.T) {
 		cause.Store(ctx.Err())
 		return ctx.Err()
 	}))
-	o.DrainTimeout = 30 * time.Millisecond
+	o.DrainTimeout, o.Retry.Attempts = 30*time.Millisecond, 1
 	l.put(0, "a", "x")
 	g := run(t, o)
 	<-began

@@ -19,9 +19,8 @@ const (
 )
 
 // partition is what mode each knows of one assigned partition: a queue of
-// polled records, and those in flight. Its states are running, stopped
-// (nothing new starts, nobody waits for another attempt) and closed (what
-// still ends no longer counts: the position was given away).
+// polled records, and those in flight. It runs until it is stopped: then nothing
+// new starts and nobody waits for another attempt.
 type partition struct {
 	tp    TopicPartition
 	share *share
@@ -48,7 +47,6 @@ type partition struct {
 	paused      bool
 	held        bool
 	stopped     bool
-	closed      bool
 }
 
 // enqueue takes polled records and starts what may start.
@@ -100,7 +98,7 @@ func (p *partition) settle(f *flight, o Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.active--
-	if o.final() && !p.closed {
+	if o.final() {
 		p.window.done(f)
 	}
 	p.pump()
@@ -133,14 +131,13 @@ func (p *partition) hold() {
 	p.client.PauseFetchPartitions(map[string][]int32{p.tp.Topic: {p.tp.Partition}})
 }
 
-// close gives the position away, and returns how many records were begun and
-// have no outcome.
+// close ends what is left of a stopped partition, and returns how many records
+// were begun and have no outcome.
 func (p *partition) close() (left int) {
 	p.cancel()
 	p.share.leave()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
 	for _, f := range p.window.flights {
 		if !f.done && f.begun.Load() {
 			left++

@@ -172,3 +172,43 @@ func TestValidate(t *testing.T) {
 		})
 	}
 }
+
+func TestSlots(t *testing.T) {
+	f := func(n int, acquire, want string) {
+		t.Helper()
+		shares := consumers.Slots(n, 3)
+		var got strings.Builder
+		for _, c := range acquire {
+			i := int(c - 'a')
+			switch {
+			case c >= 'A' && c <= 'C':
+				shares[c-'A'].GiveBack()
+			case c >= 'x':
+				shares[c-'x'].Leave()
+			case shares[i].TryAcquire():
+				got.WriteRune(c)
+			default:
+				got.WriteByte('-')
+			}
+		}
+		if got.String() != want {
+			t.Errorf("of %d slots, %s gets %s, want %s", n, acquire, got.String(), want)
+		}
+	}
+	f(2, "abc", "ab-")       // No more than there are.
+	f(1, "aab", "a--")       // One slot cannot be kept free.
+	f(1, "aAb", "ab")        // It goes round.
+	f(6, "aaaaaa", "aaaa--") // Two partitions hold nothing: a slot is kept for each.
+	f(6, "aaaaabca", "aaaa-bc-")
+	f(6, "aaaabbb", "aaaab--")
+	f(4, "aaaa", "aa--")
+	f(4, "aayza", "aaa") // Those that left need none.
+	f(3, "aaa", "aa-")   // Half of them at most are kept.
+}
+
+func BenchmarkMatchGlob(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		consumers.MatchGlob("payment.*", "payment.succeeded")
+	}
+}

@@ -108,6 +108,12 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 		s.claims.Forget(cl)
 		return answer{outcome: Duplicate, position: pos}
 	}
+	if !s.follower.CaughtUp() {
+		// It lost its facts since it was asked: what it does not know may be
+		// in the log all the same.
+		s.claims.Release(cl, errBehind)
+		return refuse(NotReady, "The index is catching up with the log.")
+	}
 	s.metrics.news.Inc()
 	if !s.producer.admits(s.now(), src.Deadline) {
 		s.claims.Release(cl, errStalled)
@@ -134,6 +140,9 @@ func (s *Server) abandon(cl *claim.Claim, topic string) {
 	}
 	panic(p)
 }
+
+// errBehind releases a claim that was made while the index was whole no more.
+var errBehind = errors.New("index is behind the log")
 
 var errAbandoned = errors.New("request failed while it held the claim")
 

@@ -1,6 +1,9 @@
 package follow
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // coverage is the set of a partition's offsets whose facts the index holds (or
 // that hold no fact): everything before low, and some spans after it. Spans are
@@ -23,7 +26,7 @@ func (c *coverage) add(from, to int64) {
 		return
 	}
 	// first..last are the spans that the new one touches.
-	first, _ := slices.BinarySearchFunc(c.spans, from, func(s span, from int64) int { return cmp(s.to, from) })
+	first := c.search(from)
 	last := first
 	for last < len(c.spans) && c.spans[last].from <= to {
 		from, to = min(from, c.spans[last].from), max(to, c.spans[last].to)
@@ -37,22 +40,44 @@ func (c *coverage) add(from, to int64) {
 	c.spans = slices.Replace(c.spans, first, last, span{from, to})
 }
 
-// gap returns the end of the open stretch that begins at low: the first span,
-// or the target if that comes first. There is none where the two are equal.
-func (c *coverage) gap(target int64) (from, to int64) {
-	to = max(target, c.low)
-	if len(c.spans) > 0 {
-		to = min(to, c.spans[0].from)
+// has reports whether an offset is covered.
+func (c *coverage) has(o int64) bool {
+	if o < c.low {
+		return true
 	}
-	return c.low, to
+	i := c.search(o + 1)
+	return i < len(c.spans) && c.spans[i].from <= o
 }
 
-func cmp(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+// top returns the offset after the last that is covered.
+func (c *coverage) top() int64 {
+	if n := len(c.spans); n > 0 {
+		return c.spans[n-1].to
 	}
-	return 0
+	return c.low
+}
+
+// open returns the first stretch before target that is worth one reading: it
+// begins at low and goes on through covered spans of up to through offsets, up
+// to the last open offset. It is empty if nothing is open.
+func (c *coverage) open(target, through int64) (from, to int64) {
+	from, to = c.low, c.low
+	at := c.low // the first offset not yet looked at; it is open
+	for _, s := range c.spans {
+		if at >= target {
+			return from, to
+		}
+		to = min(s.from, target)
+		if s.to-s.from > through {
+			return from, to
+		}
+		at = s.to
+	}
+	return from, max(to, target)
+}
+
+// search returns the first span that ends at o or after it.
+func (c *coverage) search(o int64) int {
+	i, _ := slices.BinarySearchFunc(c.spans, o, func(s span, o int64) int { return cmp.Compare(s.to, o) })
+	return i
 }

@@ -1,18 +1,3 @@
-// Package follow keeps an index true to its topics: it is the projection of the
-// log that the index holds.
-//
-// The simple idea: for each partition, know which offsets the index already
-// covers, and read the others. A relay's own acknowledged records are covered
-// by Commit, from what the relay knows of them, and are not fetched and decoded
-// a second time; so what is read is only what came before this process, what
-// other producers wrote, and what a late acknowledgement left open.
-//
-// It promises that a checkpoint is never ahead of the facts before it, that the
-// end it reads to is the high watermark, taken once and awaited (aborted and
-// control records count as read, an open transaction is waited for), and that a
-// log that lost records, or was made anew, takes its facts with it before
-// anything more is answered from them. Until the whole window of every topic
-// has been read it is not CaughtUp.
 package follow
 
 import (
@@ -20,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,18 +18,23 @@ import (
 
 const (
 	// defaultInterval is how often ends are asked for. A foreign record is
-	// noticed at the first poll after its append and fetched at the second
+	// noticed at the first refresh after its append and fetched at the second
 	// (an own one will have been acknowledged by then): 50 ms and a fetch.
 	defaultInterval = 25 * time.Millisecond
-	// topicInterval is how often topic IDs and partition counts are compared.
+	// topicInterval is how often topic IDs, leaders and partition counts are
+	// compared.
 	topicInterval = time.Second
 	// saveInterval is how often checkpoints are written: what an unclean stop
 	// reads again.
 	saveInterval = time.Second
+	// shortInterval is how long a log must be shorter than what was read of it
+	// until that is believed: a broker that does not know yet that it leads no
+	// more answers with an old end.
+	shortInterval = time.Second
 	// requestTimeout bounds one question to the brokers.
 	requestTimeout = 5 * time.Second
-	// maxPollRecords bounds one batch of facts.
-	maxPollRecords = 10_000
+	// maxRetryPause bounds how long a broker that was gone is left alone.
+	maxRetryPause = 500 * time.Millisecond
 )
 
 // Options are what New needs.
@@ -58,7 +49,7 @@ type Options struct {
 	Window time.Duration
 	// Interval is how often ends are asked for; zero means 25 ms.
 	Interval time.Duration
-	// Now is the clock; nil means time.Now.
+	// Now is the clock that Window is counted back from; nil means time.Now.
 	Now    func() time.Time
 	Logger *slog.Logger
 }
@@ -66,46 +57,26 @@ type Options struct {
 // Follower follows topics. Its methods may be called while Run runs.
 type Follower struct {
 	opts   Options
-	client *kgo.Client
+	client *kgo.Client // used by Run alone
 	log    *slog.Logger
 
 	caughtUp atomic.Bool
-	problem  atomic.Pointer[string] // why the brokers do not answer as they should; nil: they do
+	problem  atomic.Pointer[string] // why the log cannot be followed; nil: it can
+
+	checked time.Time // when topics were last compared; used by Run alone
 
 	// mu guards all below. It is held while facts are applied, so that a topic
 	// cannot change its reference between a fact and its coverage; the index's
-	// own mutex comes after it.
+	// own mutex comes after it. Brokers are never waited for under it.
 	mu        sync.Mutex
 	topics    map[string]*topicState
-	checked   time.Time // when topic IDs were last compared
 	saved     time.Time
 	copies    int64
 	foreign   int64
 	undecoded int64
 }
 
-type topicState struct {
-	name       string
-	id         index.TopicID
-	ref        index.TopicRef
-	partitions []*partitionState
-}
-
-// partitionState is what is known of one partition.
-type partitionState struct {
-	coverage
-	known   bool      // end has been asked for
-	end     int64     // the high watermark at the last refresh
-	before  int64     // the one before it: what is open below it is nobody's pending acknowledgement
-	asked   time.Time // when the request for end was sent
-	goal    int64     // the first end: catching up means to cover it
-	start   int64     // where catching up began
-	saved   int64     // the checkpoint as written
-	reading bool
-	next    int64 // the next offset to come
-}
-
-// New returns a follower; nothing is read before Run.
+// New returns a follower; nothing is opened or read before Run.
 func New(o Options) (*Follower, error) {
 	if o.Interval == 0 {
 		o.Interval = defaultInterval
@@ -119,55 +90,76 @@ func New(o Options) (*Follower, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	client, err := kgo.NewClient(append(
+	o.Client = append(
 		append([]kgo.Opt{}, o.Client...),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), // a transaction's marker may be the last record before the end
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.FetchMaxBytes(16<<20),
-		kgo.FetchMaxPartitionBytes(4<<20),
+		// Offsets are asked of the leaders that the client knows; it learns of
+		// new ones no more often than this.
 		kgo.MetadataMinAge(250*time.Millisecond),
-	)...)
-	if err != nil {
+		kgo.RetryBackoffFn(func(n int) time.Duration { return min(20*time.Millisecond<<min(n, 5), maxRetryPause) }),
+	)
+	if err := kgo.ValidateOpts(o.Client...); err != nil {
 		return nil, fmt.Errorf("follow: %w", err)
 	}
-	return &Follower{opts: o, client: client, log: o.Logger, topics: make(map[string]*topicState)}, nil
+	return &Follower{opts: o, log: o.Logger, topics: make(map[string]*topicState)}, nil
 }
+
+// brokerError is a failure that passes when the brokers are well again.
+type brokerError struct{ err error }
+
+func (e brokerError) Error() string { return e.err.Error() }
+func (e brokerError) Unwrap() error { return e.err }
 
 // Run follows until ctx is done, writes the last checkpoints and returns nil.
 // It returns an error only if the index fails; brokers that do not answer are
-// asked again for ever, see Problem.
+// asked again for ever, see Problem. It may be called once.
 func (f *Follower) Run(ctx context.Context) error {
-	defer f.client.Close()
+	client, err := kgo.NewClient(f.opts.Client...)
+	if err != nil {
+		return fmt.Errorf("follow: %w", err)
+	}
+	defer client.Close()
+	f.client = client
 	for ctx.Err() == nil {
-		pause := f.opts.Interval
+		began := time.Now()
 		err := f.refresh(ctx)
-		switch {
-		case ctx.Err() != nil:
-		case errors.As(err, new(brokerError)):
-			f.setProblem(err.Error())
-			pause *= 10
-		case err != nil:
+		if err != nil && !errors.As(err, new(brokerError)) {
 			return err
-		default:
-			f.setProblem("")
 		}
-		if err := f.read(ctx, pause); err != nil {
-			return err
+		more, readErr := f.read(ctx)
+		if readErr != nil && !errors.As(readErr, new(brokerError)) {
+			return readErr
 		}
 		if err := f.save(false); err != nil {
 			return err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		next := began.Add(f.opts.Interval)
+		if err := errors.Join(err, readErr); err != nil {
+			f.setProblem(strings.ReplaceAll(err.Error(), "\n", "; "))
+			next = time.Now().Add(10 * f.opts.Interval)
+		} else {
+			f.setProblem("")
+			if more {
+				continue
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(next)):
 		}
 	}
 	return f.save(true)
 }
 
 // CaughtUp reports whether the index covers everything the log held when it was
-// last compared as a whole.
+// last compared as a whole. It is false before a topic's facts are dropped, and
+// until they have been read again: whoever finds an event unknown and then sees
+// true has asked a whole index.
 func (f *Follower) CaughtUp() bool { return f.caughtUp.Load() }
 
-// Problem says why the brokers cannot be followed at the moment, or "".
+// Problem says why the log cannot be followed at the moment, or "".
 func (f *Follower) Problem() string {
 	if p := f.problem.Load(); p != nil {
 		return *p
@@ -179,7 +171,6 @@ func (f *Follower) setProblem(text string) {
 	old := f.Problem()
 	switch {
 	case text == old:
-		return
 	case text == "":
 		f.log.Info("following the log again")
 		f.problem.Store(nil)
@@ -221,93 +212,9 @@ func (f *Follower) Commit(own []Own) error {
 	f.copies += int64(copies)
 	for i := range own {
 		pos := own[i].Position
-		if t := f.topics[pos.Topic]; t != nil && int(pos.Partition) < len(t.partitions) {
-			t.partitions[pos.Partition].add(pos.Offset, pos.Offset+1)
+		if p := f.partitionOf(at{pos.Topic, pos.Partition}); p != nil && p.known {
+			p.add(pos.Offset, pos.Offset+1)
 		}
 	}
 	return nil
-}
-
-// Mark is how far a partition has been read.
-type Mark struct {
-	Partition int32
-	// Low: everything before it is covered.
-	Low int64
-	// End is the high watermark as it was at Asked or later.
-	End   int64
-	Asked time.Time
-}
-
-// Marks returns the marks of a topic's partitions; none if it is not known yet.
-func (f *Follower) Marks(topic string) []Mark {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	t := f.topics[topic]
-	if t == nil {
-		return nil
-	}
-	out := make([]Mark, len(t.partitions))
-	for i, p := range t.partitions {
-		out[i] = Mark{Partition: int32(i), Low: p.low, End: p.end, Asked: p.asked}
-	}
-	return out
-}
-
-// Stats is what an operator sees of a follower.
-type Stats struct {
-	CaughtUp bool
-	// Read and Total count records while catching up.
-	Read, Total int64
-	// Foreign records were fetched, not acknowledged to this process; Copies
-	// are further records of an event the index knew; Undecoded are none of
-	// ours.
-	Foreign, Copies, Undecoded int64
-	// Behind is how many records are not covered yet.
-	Behind int64
-}
-
-// Stats returns the current figures.
-func (f *Follower) Stats() Stats {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s := Stats{CaughtUp: f.CaughtUp(), Foreign: f.foreign, Copies: f.copies, Undecoded: f.undecoded}
-	for _, t := range f.topics {
-		for _, p := range t.partitions {
-			s.Read += min(p.low, p.goal) - p.start
-			s.Total += p.goal - p.start
-			s.Behind += max(0, p.end-p.low)
-		}
-	}
-	return s
-}
-
-// save writes the checkpoints that have moved, now and then or at once.
-func (f *Follower) save(atOnce bool) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := f.opts.Now()
-	if !atOnce && now.Sub(f.saved) < saveInterval {
-		return nil
-	}
-	f.saved = now
-	var marks []index.Checkpoint
-	for _, t := range f.topics {
-		for i, p := range t.partitions {
-			if p.known && p.low != p.saved {
-				marks = append(marks, index.Checkpoint{Topic: t.ref, Partition: int32(i), Offset: p.low})
-			}
-		}
-	}
-	if len(marks) == 0 {
-		return nil
-	}
-	if _, err := f.opts.Index.Apply(nil, marks); err != nil {
-		return err
-	}
-	for _, t := range f.topics {
-		for _, p := range t.partitions {
-			p.saved = p.low
-		}
-	}
-	return f.opts.Index.Expire(now)
 }

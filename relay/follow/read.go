@@ -3,149 +3,121 @@ package follow
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"hooklog/relay/index"
-	"hooklog/schemas"
 )
 
-// read fetches what is open for that long, then returns.
-func (f *Follower) read(ctx context.Context, d time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, d)
+const (
+	// readFor bounds one round of reading, between two refreshes.
+	readFor = time.Second
+	// readThrough is how many covered offsets are rather read again than
+	// jumped over: two relays' records lie in one another.
+	readThrough = 1000
+)
+
+// read fetches what is open and takes it into the index. more says that there
+// is more to be had at once.
+func (f *Follower) read(ctx context.Context) (more bool, err error) {
+	wants := f.wants()
+	if len(wants) == 0 {
+		return false, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for ctx.Err() == nil {
-		if !f.open() {
-			<-ctx.Done()
-			return nil
+	until := time.Now().Add(readFor)
+	stretches := make(chan stretch) // no buffer: one stretch is applied while the next is fetched
+	var fetching sync.WaitGroup
+	for leader, ws := range wants {
+		fetching.Go(func() { f.fetch(ctx, leader, ws, until, stretches) })
+	}
+	go func() { fetching.Wait(); close(stretches) }()
+	for s := range stretches {
+		if err != nil {
+			continue // The fetchers are waited for.
 		}
-		fetches := f.client.PollRecords(ctx, maxPollRecords)
-		if fetches.IsClientClosed() {
-			return nil
+		if err = f.take(&s); err == nil {
+			err = f.save(false)
 		}
-		if err := f.take(fetches); err != nil {
-			return err
+		if err != nil {
+			cancel()
 		}
 	}
-	return nil
+	if err != nil {
+		return false, err
+	}
+	return time.Now().After(until), f.readProblems()
 }
 
-// open starts to read each partition that has a gap, and reports whether any is
-// being read.
-func (f *Follower) open() bool {
+// wants returns what is open, by leader.
+func (f *Follower) wants() map[int32][]want {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	any := false
-	add := make(map[string]map[int32]kgo.Offset)
+	out := make(map[int32][]want)
 	for _, t := range f.topics {
 		for i, p := range t.partitions {
-			if p.known && !p.reading {
-				if from, to := p.gap(p.before); from < to {
-					p.reading, p.next = true, from
-					if add[t.name] == nil {
-						add[t.name] = make(map[int32]kgo.Offset)
-					}
-					add[t.name][int32(i)] = kgo.NewOffset().At(from)
-				}
+			if !p.known || p.leader < 0 || p.moved || !p.short.IsZero() {
+				continue
 			}
-			any = any || p.reading
+			if from, to := p.open(p.before, readThrough); from < to {
+				out[p.leader] = append(out[p.leader], want{topic: t, partition: int32(i), epoch: p.leaderEpoch, from: from, to: to})
+			} else {
+				p.problem = ""
+			}
 		}
 	}
-	if len(add) > 0 {
-		f.client.AddConsumePartitions(add)
-	}
-	return any
+	return out
 }
 
-// take applies what was fetched to the index, covers it, and stops reading the
-// partitions whose gap is closed.
-func (f *Follower) take(fetches kgo.Fetches) error {
+// take applies a stretch to the index and covers it.
+func (f *Follower) take(s *stretch) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var facts []index.Fact
-	fetches.EachPartition(func(fp kgo.FetchTopicPartition) {
-		t, p := f.partition(fp.Topic, fp.Partition)
-		if p == nil || !p.reading {
-			return
+	if f.topics[s.topic.name] != s.topic {
+		return nil // It was made anew meanwhile.
+	}
+	p := s.topic.partitions[s.partition]
+	if s.err != nil {
+		f.readFailed(p, s)
+		return nil
+	}
+	p.problem = ""
+	facts := s.facts[:0]
+	for i := range s.facts {
+		if fact := s.facts[i]; !p.has(fact.Offset) {
+			fact.Topic = s.topic.ref
+			facts = append(facts, fact)
 		}
-		for _, r := range fp.Records {
-			if r.Offset < p.next || r.Attrs.IsControl() {
-				continue
-			}
-			f.foreign++
-			source, id, ok := schemas.Identify(r)
-			if !ok {
-				f.undecoded++
-				continue
-			}
-			facts = append(facts, index.Fact{
-				Key: schemas.KeyOf(source, id), Topic: t.ref, Partition: r.Partition, Offset: r.Offset,
-				Time: r.Timestamp, BodySum: schemas.BodySum(r.Value),
-			})
-		}
-	})
+	}
 	copies, err := f.opts.Index.Apply(facts, nil)
 	if err != nil {
 		return err
 	}
 	f.copies += int64(copies)
-
-	done := make(map[string][]int32)
-	fetches.EachPartition(func(fp kgo.FetchTopicPartition) {
-		_, p := f.partition(fp.Topic, fp.Partition)
-		if p == nil || !p.reading || len(fp.Records) == 0 {
-			return
-		}
-		// Offsets that were skipped hold nothing for us: aborted, compacted.
-		if next := fp.Records[len(fp.Records)-1].Offset + 1; next > p.next {
-			p.add(p.next, next)
-			p.next = next
-		}
-		if from, to := p.gap(p.before); from >= to || from != p.next {
-			p.reading = false
-			done[fp.Topic] = append(done[fp.Topic], fp.Partition)
-		}
-	})
-	if len(done) > 0 {
-		f.client.RemoveConsumePartitions(done)
-	}
-	for _, fe := range fetches.Errors() {
-		if err := f.fetchFailed(fe); err != nil {
-			return err
+	f.foreign += int64(len(facts))
+	for _, offset := range s.undecoded {
+		if !p.has(offset) {
+			f.foreign++
+			f.undecoded++
 		}
 	}
+	p.add(s.from, s.to)
 	return nil
 }
 
-// fetchFailed judges an error of one partition. The caller holds f.mu.
-func (f *Follower) fetchFailed(fe kgo.FetchError) error {
-	if errors.Is(fe.Err, context.DeadlineExceeded) || errors.Is(fe.Err, context.Canceled) {
-		return nil
+// readProblems returns why partitions cannot be read.
+func (f *Follower) readProblems() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var problems []error
+	for _, t := range f.topics {
+		for _, p := range t.partitions {
+			if p.problem != "" {
+				problems = append(problems, errors.New(p.problem))
+			}
+		}
 	}
-	t, p := f.partition(fe.Topic, fe.Partition)
-	if p == nil {
-		return nil
+	if err := errors.Join(problems...); err != nil {
+		return brokerError{err}
 	}
-	if loss := new(kgo.ErrDataLoss); errors.As(fe.Err, &loss) {
-		return f.lost(t, fe.Partition, loss.ConsumedTo, loss.ResetTo)
-	}
-	// The partition is looked at anew: where it starts and ends now, and
-	// whether the topic is still the same. A start beyond low means that
-	// retention removed what was open.
-	f.log.Warn("cannot read the log, trying again", "topic", fe.Topic, "partition", fe.Partition, "err", fe.Err)
-	f.client.RemoveConsumePartitions(map[string][]int32{fe.Topic: {fe.Partition}})
-	p.reading, p.known = false, false
-	f.checked = time.Time{}
 	return nil
-}
-
-// partition returns the state of a partition; nil if it is not followed. The
-// caller holds f.mu.
-func (f *Follower) partition(topic string, n int32) (*topicState, *partitionState) {
-	t := f.topics[topic]
-	if t == nil || int(n) >= len(t.partitions) {
-		return nil, nil
-	}
-	return t, t.partitions[n]
 }

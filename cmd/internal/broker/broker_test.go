@@ -356,3 +356,23 @@ func segments(t *testing.T, dir, partition string) int {
 	}
 	return len(names)
 }
+
+// What could not be saved at the end is said: kfake only logs it.
+func TestCloseSaysWhatWasNotSaved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	b, err := broker.Start(broker.Options{Listen: "127.0.0.1:0", Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, dir+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := b.Close(); err == nil || !strings.Contains(err.Error(), dir) {
+			t.Errorf("Close = %v, want an error that names %s", err, dir)
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package follow
+
+import (
+	"time"
+
+	"hooklog/relay/index"
+)
+
+type topicState struct {
+	name       string
+	id         index.TopicID
+	ref        index.TopicRef
+	partitions []*partitionState
+}
+
+// partitionState is what is known of one partition.
+type partitionState struct {
+	coverage
+	known bool // reading has a beginning, and end has been asked for
+
+	leader      int32 // who has it, or -1, and since which epoch
+	leaderEpoch int32
+
+	end    int64     // the high watermark at the last refresh
+	epoch  int32     // the leader epoch it was given in; -1 if the broker does not say
+	asked  time.Time // when the request for it was sent
+	before int64     // the end before it: what is open below it is nobody's pending acknowledgement
+
+	goal  int64 // the first end: catching up means to cover it
+	start int64 // where catching up began
+	saved int64 // the checkpoint as written
+
+	short   time.Time // since when the log ends before what is covered; zero: it does not
+	moved   bool      // what is open may have been removed: the log's start must be asked for
+	problem string    // why it could not be read; "": it could
+}
+
+// partitionOf returns the state of a partition, or nil if it is not followed.
+// The caller holds f.mu.
+func (f *Follower) partitionOf(k at) *partitionState {
+	t := f.topics[k.topic]
+	if t == nil || int(k.partition) >= len(t.partitions) {
+		return nil
+	}
+	return t.partitions[k.partition]
+}
+
+// at names a partition.
+type at struct {
+	topic     string
+	partition int32
+}
+
+// Mark is how far a partition has been read.
+type Mark struct {
+	Partition int32
+	// Low: everything before it is covered.
+	Low int64
+	// End is the high watermark as it was at Asked or later.
+	End   int64
+	Asked time.Time
+}
+
+// Marks returns the marks of a topic's partitions; none if it is not known yet.
+func (f *Follower) Marks(topic string) []Mark {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := f.topics[topic]
+	if t == nil {
+		return nil
+	}
+	out := make([]Mark, len(t.partitions))
+	for i, p := range t.partitions {
+		out[i] = Mark{Partition: int32(i), Low: p.low, End: p.end, Asked: p.asked}
+	}
+	return out
+}
+
+// Stats is what an operator sees of a follower.
+type Stats struct {
+	CaughtUp bool
+	// Read and Total count records while catching up.
+	Read, Total int64
+	// Foreign records were fetched, not acknowledged to this process; Copies
+	// are further records of an event the index knew; Undecoded are none of
+	// ours.
+	Foreign, Copies, Undecoded int64
+	// Behind is how many records are not covered yet.
+	Behind int64
+}
+
+// Stats returns the current figures.
+func (f *Follower) Stats() Stats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := Stats{CaughtUp: f.CaughtUp(), Foreign: f.foreign, Copies: f.copies, Undecoded: f.undecoded}
+	for _, t := range f.topics {
+		for _, p := range t.partitions {
+			if p.known {
+				s.Read += min(p.low, p.goal) - p.start
+				s.Total += p.goal - p.start
+				s.Behind += max(0, p.end-p.low)
+			}
+		}
+	}
+	return s
+}
+
+// save writes the checkpoints that have moved, now and then or at once.
+func (f *Follower) save(atOnce bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !atOnce && time.Since(f.saved) < saveInterval {
+		return nil
+	}
+	f.saved = time.Now()
+	var marks []index.Checkpoint
+	var moved []*partitionState
+	for _, t := range f.topics {
+		for i, p := range t.partitions {
+			// What own acknowledgements cover beyond the end may have come in
+			// a later leader epoch than the end.
+			offset := min(p.low, p.end)
+			if p.known && offset != p.saved {
+				marks = append(marks, index.Checkpoint{Topic: t.ref, Partition: int32(i), Offset: offset, Epoch: p.epoch})
+				moved = append(moved, p)
+			}
+		}
+	}
+	if len(marks) == 0 {
+		return nil
+	}
+	if _, err := f.opts.Index.Apply(nil, marks); err != nil {
+		return err
+	}
+	for i, p := range moved {
+		p.saved = marks[i].Offset
+	}
+	return f.opts.Index.Expire(f.opts.Now())
+}
