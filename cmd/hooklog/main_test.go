@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -37,10 +38,12 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"ready":    ready,
-			"httpget":  httpGet,
-			"metric":   metric,
-			"waitfile": waitFile,
+			"ready":     ready,
+			"httpget":   httpGet,
+			"metric":    metric,
+			"waitfile":  waitFile,
+			"waitlines": waitLines,
+			"expand":    expand,
 		},
 		Setup: func(e *testscript.Env) error {
 			for _, name := range []string{"RELAY", "ADMIN", "KAFKA"} {
@@ -104,6 +107,37 @@ func waitFile(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return nil
 	})
+}
+
+// waitLines FOLDER N waits until the finished files of a folder have N lines.
+func waitLines(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: waitlines FOLDER LINES")
+	}
+	poll(ts, func() error {
+		n := 0
+		err := filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), ".") {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			n += bytes.Count(b, []byte("\n"))
+			return err
+		})
+		if err == nil && strconv.Itoa(n) != args[1] {
+			err = fmt.Errorf("files of %s have %d lines, want %s", args[0], n, args[1])
+		}
+		return err
+	})
+}
+
+// expand FROM TO writes a file with the variables in it replaced.
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: expand FROM TO")
+	}
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }
 
 func poll(ts *testscript.TestScript, f func() error) {
