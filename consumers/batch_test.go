@@ -205,6 +205,56 @@ func TestBatchFollowsThePacer(t *testing.T) {
 	}
 }
 
+// What no sink waits for is committed all the same.
+func TestBatchCommitsWhatIsUnrouted(t *testing.T) {
+	l := newLog(t, 1)
+	sink := &pacedSink{}
+	l.put(0, "a", "x")
+	run(t, l.options(consumers.Route{Type: "y", Sink: sink}))
+	l.wantCommitted("g", 0, 1)
+}
+
+// A flush that fails while a partition is taken away ends the session, though
+// no record comes to wake it; nothing is lost, and nothing comes twice.
+func TestBatchFailsWhileItIsRevoked(t *testing.T) {
+	l := newLog(t, 2)
+	a, b := &memorySink{}, &memorySink{}
+	failed := false
+	a.fail = func(call string) error {
+		if call == "flush" && !failed {
+			failed = true
+			return errors.New("disk full")
+		}
+		return nil
+	}
+	reg := prometheus.NewRegistry()
+	o := l.options(consumers.Route{Sink: a})
+	o.CommitEvery, o.Registerer = time.Hour, reg
+	l.put(0, "a", "x")
+	l.put(1, "b", "x")
+	ga := run(t, o)
+	a.wantWritten(t, 2)
+	o.Routes = []consumers.Route{{Sink: b}}
+	o.Dir, o.Registerer = t.TempDir(), nil
+	gb := run(t, o)
+	wantMetric(t, reg, `hooklog_consumer_sessions_total{group="g"}`, 2)
+	eventually(t, func() error {
+		if a, b := len(ga.Status().Partitions), len(gb.Status().Partitions); a != 1 || b != 1 {
+			return fmt.Errorf("the members have %d and %d partitions, want one each", a, b)
+		}
+		return nil
+	})
+	a.wantWritten(t, 1)
+	b.wantWritten(t, 1)
+	if err := errors.Join(gb.stop(), ga.stop()); err != nil {
+		t.Error(err)
+	}
+	got := slices.Sorted(slices.Values(append(a.all(), b.all()...)))
+	if want := []string{"0:a", "1:b"}; !slices.Equal(got, want) {
+		t.Errorf("durable are %q, want %q", got, want)
+	}
+}
+
 type pacedSink struct {
 	memorySink
 	dueMu sync.Mutex
@@ -218,9 +268,15 @@ func (s *pacedSink) setDue(p int32) {
 }
 
 func (s *pacedSink) FlushBy(tp consumers.TopicPartition) time.Time {
+	s.mu.Lock()
+	waits := len(s.open[tp]) > 0
+	s.mu.Unlock()
 	s.dueMu.Lock()
 	defer s.dueMu.Unlock()
-	if s.due[tp.Partition] {
+	switch {
+	case !waits:
+		return time.Time{}
+	case s.due[tp.Partition]:
 		return time.Now().Add(-time.Second)
 	}
 	return time.Now().Add(time.Hour)

@@ -151,6 +151,63 @@ func TestRebalance(t *testing.T) {
 	}
 }
 
+// A partition that was paused when it was taken away is fetched when it comes
+// back.
+func TestPausedPartitionComesBack(t *testing.T) {
+	l := newLog(t, 2)
+	const n = 3 * consumers.QueueRecords
+	for p := range int32(2) {
+		records := make([]*kgo.Record, n)
+		for i := range records {
+			ev := event(fmt.Sprint(p, "-", i), "x")
+			ev.Body = make([]byte, 1000)
+			records[i] = schemas.Encode(ev, topic)
+			records[i].Partition = p
+		}
+		if err := l.client.ProduceSync(l.ctx(), records...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gate := make(chan struct{})
+	o := l.options(consumers.HandleFunc("*", func(ctx context.Context, _ schemas.Event) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}))
+	o.DrainTimeout = 10 * time.Millisecond
+	a := run(t, o)
+	paused := func(g *running, n int) {
+		t.Helper()
+		eventually(t, func() error {
+			ps := g.Status().Partitions
+			for _, p := range ps {
+				if !p.Paused {
+					return fmt.Errorf("not paused: %+v", p)
+				}
+			}
+			if len(ps) != n {
+				return fmt.Errorf("%d partitions, want %d", len(ps), n)
+			}
+			return nil
+		})
+	}
+	paused(a, 2)
+	o.Dir = t.TempDir()
+	b := run(t, o)
+	paused(b, 1)
+	paused(a, 1)
+	if err := b.stop(); err == nil {
+		t.Error("Run returned nil, want that events are unfinished")
+	}
+	paused(a, 2)
+	close(gate)
+	l.wantCommitted("g", 0, n)
+	l.wantCommitted("g", 1, n)
+}
+
 // A handler that outlives its partition no longer moves its offset: that
 // belongs to the next owner.
 func TestLateSuccessAfterRevocationDoesNotCommit(t *testing.T) {

@@ -55,7 +55,7 @@ func seed(ctx context.Context, admin *kadm.Client, o *Options, m *marker) error 
 	for _, t := range topics {
 		switch {
 		case errors.Is(t.Err, kerr.UnknownTopicOrPartition):
-			o.Logger.WarnContext(ctx, "topic does not exist yet, the group waits for it", "group", o.Group, "topic", t.Topic)
+			o.Logger.InfoContext(ctx, "topic does not exist yet, the group waits for it", "group", o.Group, "topic", t.Topic)
 		case t.Err != nil:
 			return fmt.Errorf("describe topic %q: %w", t.Topic, t.Err)
 		default:

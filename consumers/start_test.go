@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"hooklog/consumers"
 	"hooklog/schemas"
@@ -202,9 +203,55 @@ func TestRetentionOvertakesTheGroup(t *testing.T) {
 				t.Errorf("stopped because %q (%v), want the gap up to %d", why, err, begin)
 			}
 			l.wantCommitted("g", 0, fetched)
+			if p := g.Status().Partitions[0]; !p.Paused {
+				t.Errorf("the stopped partition is still fetched: %+v", p)
+			}
 			l.put(1, "other", "x")
 			l.wantCommitted("g", 1, 1)
 		})
+	}
+}
+
+// The broker says that the log was truncated below what was committed, though
+// offsets go on: the client moves by itself, and what it then brings must not be
+// handled.
+func TestTruncationByEpochStops(t *testing.T) {
+	l := newLog(t, 2)
+	var first, second seen
+	for i := range 3 {
+		l.put(0, fmt.Sprint(i), "x")
+	}
+	o := l.options(consumers.Route{Handler: first.handler(nil)})
+	g := run(t, o)
+	l.wantCommitted("g", 0, 3)
+	if err := g.stop(); err != nil {
+		t.Fatal(err)
+	}
+	l.cluster.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		l.cluster.KeepControl()
+		r := req.(*kmsg.OffsetForLeaderEpochRequest)
+		resp := r.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+		for _, rt := range r.Topics {
+			st := kmsg.NewOffsetForLeaderEpochResponseTopic()
+			st.Topic = rt.Topic
+			for _, rp := range rt.Partitions {
+				sp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+				sp.Partition, sp.EndOffset, sp.LeaderEpoch = rp.Partition, 1, rp.LeaderEpoch
+				st.Partitions = append(st.Partitions, sp)
+			}
+			resp.Topics = append(resp.Topics, st)
+		}
+		return resp, nil, true
+	})
+	o.Routes[0].Handler = second.handler(nil)
+	g = run(t, o)
+	g.stopped(t, 0)
+	l.put(0, "more", "x")
+	l.put(1, "other", "x")
+	second.want(t, "other")
+	l.wantCommitted("g", 1, 1)
+	if got := l.committed("g", 0); got != 3 {
+		t.Errorf("committed offset is %d, want 3", got)
 	}
 }
 

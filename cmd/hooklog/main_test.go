@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -295,16 +294,6 @@ func once(t testing.TB, dir string, args ...string) (stdout, stderr string, code
 	p := hooklog(t, dir, args...)
 	code = p.wait(t, 60*time.Second)
 	return p.stdout.String(), p.stderr.String(), code
-}
-
-func lines(s string) []string {
-	var out []string
-	sc := bufio.NewScanner(strings.NewReader(s))
-	sc.Buffer(nil, 16<<20)
-	for sc.Scan() {
-		out = append(out, sc.Text())
-	}
-	return out
 }
 
 func writeFile(t testing.TB, dir, name, text string) string {

@@ -186,6 +186,7 @@ func (n *node) run(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
 		p.err = nil
 	}
+	n.admin.Drain()
 	stopWaiting()
 	<-announced
 	for _, stage := range stages {
