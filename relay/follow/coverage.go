@@ -73,7 +73,10 @@ func (c *coverage) open(target, through int64) (from, to int64) {
 		}
 		at = s.to
 	}
-	return from, max(to, target)
+	if at < target {
+		to = target
+	}
+	return from, to
 }
 
 // search returns the first span that ends at o or after it.
