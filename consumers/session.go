@@ -256,14 +256,14 @@ func (s *session) failed(ctx context.Context, tp TopicPartition, err error) erro
 
 // explain finds out what of the log is gone.
 func (s *session) explain(ctx context.Context, tp TopicPartition, err error) error {
+	if loss, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
+		return fmt.Errorf("group %q had got to offset %d of %s/%d, and the log was truncated at %d and written anew (%s)", s.opts.Group, loss.ConsumedTo, tp.Topic, tp.Partition, loss.ResetTo, gapHint)
+	}
 	at := int64(-1)
 	for _, p := range s.mode.status() {
 		if p.TopicPartition == tp {
 			at = p.fetched
 		}
-	}
-	if loss, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
-		at = loss.ConsumedTo
 	}
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()

@@ -103,16 +103,18 @@ type gap struct {
 	end       int64
 }
 
+// gapHint says what to do about a lost position.
+const gapHint = "set it with hooklog group seek, or let the group go on at the oldest record with on_lost_offset: earliest"
+
 func (g *gap) Error() string {
-	const hint = "set it with hooklog group seek, or let the group go on at the oldest record with on_lost_offset: earliest"
 	where := fmt.Sprintf("%s/%d", g.tp.Topic, g.tp.Partition)
 	switch {
 	case g.committed < 0:
-		return fmt.Sprintf("group %q lost its committed offset of %s: it expired or was deleted, and what was handled of the log's offsets %d to %d is unknown (%s)", g.group, where, g.start, g.end, hint)
+		return fmt.Sprintf("group %q lost its committed offset of %s: it expired or was deleted, and what was handled of the log's offsets %d to %d is unknown (%s)", g.group, where, g.start, g.end, gapHint)
 	case g.committed < g.start:
-		return fmt.Sprintf("group %q came too late for %s: it had got to offset %d and the log begins at %d, %d records are gone (%s)", g.group, where, g.committed, g.start, g.start-g.committed, hint)
+		return fmt.Sprintf("group %q came too late for %s: it had got to offset %d and the log begins at %d, %d records are gone (%s)", g.group, where, g.committed, g.start, g.start-g.committed, gapHint)
 	}
-	return fmt.Sprintf("group %q has the committed offset %d of %s and the log ends at %d: it was truncated or made anew (%s)", g.group, g.committed, where, g.end, hint)
+	return fmt.Sprintf("group %q has the committed offset %d of %s and the log ends at %d: it was truncated or made anew (%s)", g.group, g.committed, where, g.end, gapHint)
 }
 
 // gone returns how many records the log lost, as far as it is known.

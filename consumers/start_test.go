@@ -245,7 +245,9 @@ func TestTruncationByEpochStops(t *testing.T) {
 	})
 	o.Routes[0].Handler = second.handler(nil)
 	g = run(t, o)
-	g.stopped(t, 0)
+	if why := g.stopped(t, 0); !strings.Contains(why, "had got to offset 3 of webhooks/0, and the log was truncated at 1") {
+		t.Errorf("stopped because %q", why)
+	}
 	l.put(0, "more", "x")
 	l.put(1, "other", "x")
 	second.want(t, "other")
