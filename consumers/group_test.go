@@ -55,6 +55,42 @@ func TestStopDrains(t *testing.T) {
 	again.want(t, "waits")
 }
 
+// What waits for its turn when Run is told to stop is not begun any more.
+func TestStopBeginsNothing(t *testing.T) {
+	l := newLog(t, 1)
+	gate, began := make(chan struct{}), make(chan struct{}, 3)
+	var s seen
+	o := l.options(consumers.Route{Handler: s.handler(func(context.Context, schemas.Event) error {
+		began <- struct{}{}
+		<-gate
+		return nil
+	})})
+	o.MaxInFlight = 1
+	for _, id := range []string{"a", "b", "c"} {
+		l.put(0, id, "x")
+	}
+	g := run(t, o)
+	<-began
+	stopped := make(chan error, 1)
+	go func() { stopped <- g.stop() }()
+	eventually(t, func() error {
+		for _, p := range g.Status().Partitions {
+			if p.Queued > 0 {
+				return fmt.Errorf("%d are queued: not stopping yet", p.Queued)
+			}
+		}
+		return nil
+	})
+	close(gate)
+	if err := <-stopped; err != nil {
+		t.Errorf("Run returned %v, want nil: what was begun is finished", err)
+	}
+	if got := s.all(); len(got) != 1 {
+		t.Errorf("handled %q, want only the first", got)
+	}
+	l.wantCommitted("g", 0, 1)
+}
+
 func TestStopCutsSlowHandlersShort(t *testing.T) {
 	l := newLog(t, 1)
 	began := make(chan struct{})

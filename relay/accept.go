@@ -69,6 +69,9 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 	if refusal := s.readBody(r, ctx); refusal != nil {
 		return *refusal
 	}
+	if reason := s.notReady(); reason != "" { // A slow body may outlast what it was sent to.
+		return refuse(NotReady, reason)
+	}
 	r.arrived = s.now()
 	if !s.load.enter(r) {
 		return refuse(Overloaded, "Too many requests are being worked on.")

@@ -114,9 +114,14 @@ func TestLastFarBack(t *testing.T) {
 	l.put(record(0, "first", "s", "rare", 0), record(1, "second", "s", "rare", 1))
 	var many []*kgo.Record
 	for i := range 1000 {
-		many = append(many, record(int32(i%2), fmt.Sprint(i), "s", "common", 2+i))
+		typ := "common"
+		if i%80 == 0 {
+			typ = "sometimes"
+		}
+		many = append(many, record(int32(i%2), fmt.Sprint(i), "s", typ, 2+i))
 	}
 	l.put(many...)
+	l.want(history.TailOptions{Last: 3, Type: "sometimes"}, "800", "880", "960") // More than one range is read.
 	l.want(history.TailOptions{Last: 1, Type: "rare"}, "second")
 	l.want(history.TailOptions{Last: 5, Type: "rare"}, "first", "second")
 	l.want(history.TailOptions{Last: 3}, "997", "998", "999")
@@ -126,9 +131,9 @@ func TestLastFarBack(t *testing.T) {
 // the spool); across partitions time decides.
 func TestOrder(t *testing.T) {
 	l := newLog(t, 2)
-	l.put(record(0, "a", "s", "x", 5), record(0, "b", "s", "x", 1), record(1, "c", "s", "x", 3), record(1, "d", "s", "x", 6))
-	l.want(history.TailOptions{Last: history.All}, "c", "a", "b", "d")
-	l.want(history.TailOptions{Last: 2}, "a", "d")
+	l.put(record(0, "a", "s", "x", 5), record(0, "b", "s", "x", 1), record(1, "c", "s", "x", 3), record(1, "d", "s", "x", 6), record(0, "e", "s", "x", 7))
+	l.want(history.TailOptions{Last: history.All}, "c", "a", "b", "d", "e")
+	l.want(history.TailOptions{Last: 3}, "a", "d", "e") // And not b, which lies between.
 }
 
 // Much in one partition, little in the other: the merge waits without holding

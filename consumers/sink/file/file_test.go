@@ -252,7 +252,7 @@ func TestErrorAtEachStep(t *testing.T) {
 		})
 		err := errors.Join(
 			assign(s, consumers.Offsets{at(0): 0}),
-			s.Write(t.Context(), events(0, 0, 3)),
+			s.Write(t.Context(), events(0, 1, 3)), // So that its name is another one than below.
 			s.Flush(t.Context(), consumers.Offsets{at(0): 3}),
 		)
 		if n <= stop { // All steps are done.
