@@ -130,7 +130,7 @@ func TestFlippedBytes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				step := max(1, info.Size()/40)
+				step := max(1, info.Size()/25)
 				for at := int64(0); at < info.Size(); at += step {
 					rel, err := filepath.Rel(o.Dir, name)
 					if err != nil {

@@ -32,7 +32,7 @@ func checkAfterCrash(t fataler, o index.Options, id index.TopicID, base int) int
 	}
 	mark := marks[0].Offset
 	for i := range mark {
-		if mark-i < 2000 || i%97 == 0 { // all that is young, and some of the rest
+		if mark-i < 500 || i%97 == 0 { // all that is young, and some of the rest
 			wantOffset(t, x, base+int(i), time.Time{}, i)
 		}
 	}
@@ -128,7 +128,7 @@ func TestCrashUnderLoad(t *testing.T) {
 	})
 	rng := rand.New(rand.NewPCG(1, 2))
 	var last int64
-	for i := range 30 {
+	for i := range 15 {
 		unsynced := []int{0, 50, 100}[i%3]
 		mark := checkAfterCrash(t, options(mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: rng})), topicID, 0)
 		last = max(last, mark)

@@ -42,8 +42,8 @@ func (x *Index) generation(id uint32) *generation {
 		return gens[i]
 	}
 	g := &generation{id: id, filter: newFilter()}
-	gens = slices.Insert(slices.Clone(gens), i, g)
-	x.generations.Store(&gens)
+	more := slices.Insert(slices.Clone(gens), i, g)
+	x.generations.Store(&more)
 	return g
 }
 
