@@ -2,6 +2,7 @@ package consumers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -182,7 +183,9 @@ func run(t *testing.T, o consumers.Options) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	// With a cause, as a signal's context has.
+	ctx, cancelCause := context.WithCancelCause(t.Context())
+	cancel := func() { cancelCause(errors.New("interrupt")) }
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx) }()
 	var once sync.Once

@@ -59,19 +59,23 @@ func (m *marker) has(tp TopicPartition) bool {
 }
 
 // recreated reports whether the marked topic is another one than that with
-// this ID.
+// this ID; an empty ID is not known.
 func (m *marker) recreated(topic, id string) bool {
-	t, ok := m.Topics[topic]
-	return ok && t.ID != id
+	known := m.Topics[topic].ID
+	return known != "" && id != "" && known != id
 }
 
 // add notes partitions of the topic with this ID that have a committed offset;
 // it reports whether that is news.
 func (m *marker) add(topic, id string, partitions ...int32) bool {
 	t := m.Topics[topic]
-	if t.ID != id {
-		t = markedTopic{ID: id}
+	if id == "" {
+		id = t.ID
 	}
+	if m.recreated(topic, id) {
+		t.Partitions = nil
+	}
+	t.ID = id
 	before := len(t.Partitions)
 	t.Partitions = append(slices.Clone(t.Partitions), partitions...)
 	slices.Sort(t.Partitions)

@@ -45,7 +45,8 @@ type Sink interface {
 	// a sink that answered more drops what it already holds.
 	Assigned(ctx context.Context, start Offsets) (Offsets, error)
 	// Write takes events of assigned partitions. They stay valid, and must
-	// not be changed.
+	// not be changed. A rebalance waits for it, and for Flush: longer than
+	// Options.DrainTimeout puts the membership at risk.
 	Write(ctx context.Context, events []schemas.Event) error
 	// Flush makes everything before these offsets durable; the group commits
 	// them after it returned nil, never before. Partitions that are not

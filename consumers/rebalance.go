@@ -91,7 +91,7 @@ func (s *session) look(ctx context.Context, topics []string) (logEnds, error) {
 		return l, err
 	}
 	for _, d := range details {
-		l.ids[d.Topic] = d.ID.String()
+		l.ids[d.Topic] = topicID(d)
 	}
 	if l.begin, err = s.admin.ListStartOffsets(ctx, topics...); err != nil {
 		return l, err

@@ -158,7 +158,7 @@ func (s *session) run(ctx context.Context) error {
 		}
 	})
 
-	err := s.poll(s.polling, work)
+	err := s.poll(ctx, work)
 	s.client.AllowRebalance()
 	tps := s.assigned()
 	if err == nil || errors.Is(err, errAgain) {
@@ -166,9 +166,9 @@ func (s *session) run(ctx context.Context) error {
 	} else {
 		s.mode.lost(tps)
 	}
-	s.forget(tps)
 	cancel()
 	background.Wait()
+	s.forget(tps)
 	leave, done := context.WithTimeout(s.life, leaveTimeout)
 	defer done()
 	if e := s.client.LeaveGroupContext(leave); e != nil {
@@ -185,15 +185,15 @@ func (s *session) poll(ctx, work context.Context) error {
 	for {
 		next, err := s.mode.tick(work)
 		s.client.AllowRebalance()
-		switch cause := context.Cause(ctx); {
+		switch {
 		case err != nil:
 			return err
-		case cause != nil && !errors.Is(cause, context.Canceled):
-			return cause
-		case cause != nil:
+		case ctx.Err() != nil: // Whatever its cause is: a signal has one, too.
 			return nil
+		case s.polling.Err() != nil:
+			return context.Cause(s.polling)
 		}
-		fetches := s.fetch(ctx, next)
+		fetches := s.fetch(next)
 		failed := make(map[TopicPartition]error)
 		for _, e := range fetches.Errors() {
 			failed[TopicPartition{e.Topic, e.Partition}] = e.Err
@@ -217,8 +217,9 @@ func (s *session) poll(ctx, work context.Context) error {
 	}
 }
 
-// fetch waits for records, until ctx ends or it is time for what comes next.
-func (s *session) fetch(ctx context.Context, next time.Time) kgo.Fetches {
+// fetch waits for records, until polling ends or it is time for what comes next.
+func (s *session) fetch(next time.Time) kgo.Fetches {
+	ctx := s.polling
 	if !next.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, next)

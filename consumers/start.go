@@ -77,10 +77,18 @@ func seed(ctx context.Context, admin *kadm.Client, o *Options, m *marker) error 
 		return fmt.Errorf("commit where group %q starts: %w", o.Group, err)
 	}
 	starts.Each(func(l kadm.ListedOffset) {
-		m.add(l.Topic, topics[l.Topic].ID.String(), l.Partition)
+		m.add(l.Topic, topicID(topics[l.Topic]), l.Partition)
 	})
 	o.Logger.InfoContext(ctx, "new group starts", "group", o.Group, "topics", exist, "latest", o.Start.Latest, "time", o.Start.Time)
 	return nil
+}
+
+// topicID returns the ID of a topic, or nothing where the broker has none.
+func topicID(d kadm.TopicDetail) string {
+	if d.Err != nil || d.ID == (kadm.TopicID{}) {
+		return ""
+	}
+	return d.ID.String()
 }
 
 func listStart(ctx context.Context, admin *kadm.Client, s Start, topics []string) (kadm.ListedOffsets, error) {

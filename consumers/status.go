@@ -98,8 +98,12 @@ func (s *session) measure(ctx context.Context) {
 		}
 	}
 	s.mu.Unlock()
-	for _, p := range s.status() {
-		if p.End >= 0 && p.Position >= 0 {
+	list = s.status()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range list {
+		// A partition that was forgotten meanwhile has no end any more.
+		if _, ok := s.ends[p.TopicPartition]; ok && p.Position >= 0 {
 			s.metrics.setLag(s.opts.Group, p.TopicPartition, p.Lag)
 		}
 	}
