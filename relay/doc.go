@@ -3,8 +3,9 @@
 //
 // # Path of an event
 //
-//	limit      how many, how large, how slow          load.go, server.go
+//	limit      how many, how large, how slow          listener.go, load.go
 //	source     /hooks/<name>, else 404                source.go
+//	read       no more than the source takes          body.go
 //	verify     the raw bytes, before any parsing      signature
 //	identify   ID and type                            schemas
 //	claim      new, joined or duplicate               claim, index

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,6 +149,34 @@ func stop(t *testing.T, r *testRelay) {
 	t.Helper()
 	if err := r.stop(); err != nil {
 		t.Fatalf("Run = %v, want nil", err)
+	}
+}
+
+// TestWindow: an ID is known for as long as the window says, by the clock of
+// the events.
+func TestWindow(t *testing.T) {
+	const day = 24 * time.Hour
+	k := startKafka(t)
+	var clock atomic.Int64
+	r := newRelay(t, k, func(o *relay.Options) { o.Window = 10 * day })
+	r.SetClock(func() time.Time { return time.Unix(clock.Load(), 0) })
+	r.run(t)
+	r.awaitReady(t)
+	began := time.Now().Add(-12 * day)
+	for _, c := range []struct {
+		after time.Duration
+		want  string
+	}{{0, "accepted"}, {0, "duplicate"}, {9 * day, "duplicate"}, {10*day + time.Hour, "accepted"}, {11 * day, "duplicate"}} {
+		now := began.Add(c.after)
+		clock.Store(now.Unix())
+		a := r.ask(t, requestAt(t, demoSource(t), now, "msg_1", "{}"))
+		if a.status != 200 || a.code(t) != c.want {
+			t.Errorf("after %v: %v, want %s", c.after, a, c.want)
+		}
+		r.checkSettled(t)
+	}
+	if n := len(readTopic(t, k, topicName)); n != 2 {
+		t.Errorf("the topic has %d records, want 2", n)
 	}
 }
 

@@ -73,7 +73,7 @@ const (
 type Limits struct {
 	Connections   int
 	InFlight      int // requests between their last byte and their answer
-	InFlightBytes int // bytes of their bodies and headers
+	InFlightBytes int // bytes of their bodies and headers, and of bodies that are arriving
 	HeaderBytes   int
 	ReadTimeout   time.Duration // for a whole request
 	IdleTimeout   time.Duration

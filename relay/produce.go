@@ -154,10 +154,12 @@ func (p *producer) promise(client *kgo.Client, s settlement, start time.Time) {
 }
 
 // replaceable reports whether a client will not produce again: it has found
-// that the broker does not know the sequence it is at, or it has been closed.
+// that the broker does not know the sequence it is at, or it goes on asking for
+// a topic that was made anew by the ID of the old one.
 func replaceable(err error) bool {
 	for _, fatal := range []error{
 		kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerIDMapping, kerr.InvalidProducerEpoch,
+		kerr.UnknownTopicID,
 	} {
 		if errors.Is(err, fatal) {
 			return true

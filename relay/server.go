@@ -231,6 +231,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer stopFollowing()
 	followed := make(chan error, 1)
 	go func() { followed <- s.follower.Run(followCtx) }()
+	remaking := make(chan struct{})
+	go func() {
+		defer close(remaking)
+		s.remakeTopics(followCtx)
+	}()
+	defer func() { stopFollowing(); <-remaking }()
 	settler := &settler{in: s.settled, claims: s.claims, index: s.index, follower: s.follower, log: s.log}
 	settledAll := make(chan error, 1)
 	go func() { settledAll <- settler.run() }()
@@ -292,6 +298,34 @@ func (s *Server) prepareTopics(ctx context.Context) (map[string]int32, error) {
 		case <-ctx.Done():
 			return nil, nil
 		case <-time.After(topicRetry):
+		}
+	}
+}
+
+// remakeTopics makes topics again that were deleted while the relay runs. What
+// they held is gone; without them nothing could be accepted until a restart.
+func (s *Server) remakeTopics(ctx context.Context) {
+	client, err := kgo.NewClient(s.opts.Client...)
+	if err != nil {
+		panic("BUG: options that made a client make another: " + err.Error())
+	}
+	defer client.Close()
+	again := time.NewTicker(topicRetry)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+		}
+		if s.follower.Problem() == "" {
+			continue
+		}
+		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := remakeMissing(try, kadm.NewClient(client), s.sources.topics(), &s.opts, s.log)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			s.throttled.Warn("cannot look after topics, trying again", "err", err)
 		}
 	}
 }

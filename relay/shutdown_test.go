@@ -112,10 +112,14 @@ func TestShutdownAnswers(t *testing.T) {
 		}
 		return nil
 	})
+	began := time.Now()
 	for name, w := range map[string]*wire{"silent": silent, "idle": idle} {
 		if _, err := w.br.ReadByte(); err == nil {
 			t.Errorf("the %s connection says something", name)
 		}
+	}
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("connections without a request stayed open for %v", d)
 	}
 	if ok, _ := r.Ready(); ok {
 		t.Error("ready while shutting down")
@@ -155,17 +159,20 @@ func TestShutdownWithoutBrokers(t *testing.T) {
 	r.awaitReady(t)
 	open := holdProduce(k)
 	defer open()
-	answer := make(chan response, 1)
-	raw := request(t, demoSource(t), "msg_1", bodyOf(1))
-	go func() {
-		a, err := r.try(raw)
-		if err != nil {
-			t.Error(err)
-		}
-		answer <- a
-	}()
+	const waiting = 100
+	answers := make(chan response, waiting)
+	for i := range waiting {
+		raw := request(t, demoSource(t), fmt.Sprint("msg_", i), bodyOf(1))
+		go func() {
+			a, err := r.try(raw)
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- a
+		}()
+	}
 	eventually(t, func() error {
-		if n := r.Status().Claims; n != 1 {
+		if n := r.Status().Claims; n != waiting {
 			return fmt.Errorf("%d claims", n)
 		}
 		return nil
@@ -174,7 +181,7 @@ func TestShutdownWithoutBrokers(t *testing.T) {
 	cancel()
 	select {
 	case err := <-ended:
-		if err == nil || !strings.Contains(err.Error(), "1 events were not acknowledged") {
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprint(waiting, " events were not acknowledged")) {
 			t.Errorf("Run = %v, want it to say what was left", err)
 		}
 	case <-time.After(30 * time.Second):
@@ -183,28 +190,39 @@ func TestShutdownWithoutBrokers(t *testing.T) {
 	if d := time.Since(began); d > 20*time.Second {
 		t.Errorf("Run ended after %v", d)
 	}
-	if a := <-answer; a.status != 503 || a.code(t) != "log_unavailable" {
-		t.Errorf("who waited got %v, want 503 log_unavailable", a)
+	for range waiting {
+		if a := <-answers; a.status != 503 || a.code(t) != "log_unavailable" {
+			t.Errorf("who waited got %v, want 503 log_unavailable", a)
+		}
 	}
 	r.checkCounts(t)
 	// What the broker does with it later is known to the next relay.
 	open()
 	next := start(t, k, at)
 	p := &promises{places: make(map[string]string)}
-	p.insist(t, next, "msg_1")
+	for i := range waiting {
+		p.insist(t, next, fmt.Sprint("msg_", i))
+	}
 	checkTopic(t, k, p.places)
 }
 
 // TestShutdownWhileStarting: there need not be brokers to end.
 func TestShutdownWhileStarting(t *testing.T) {
-	k := startKafka(t)
-	var n network
-	n.set(true)
-	r := startUnready(t, k, n.through)
-	if a := r.post(t, demoSource(t), "msg_1", bodyOf(1)); a.status != 503 || a.code(t) != "not_ready" {
-		t.Errorf("%v, want 503 not_ready", a)
+	for name, cut := range map[string]func(n *network){
+		"brokers refuse":     func(n *network) { n.set(true) },
+		"brokers are silent": func(n *network) { n.silent.Store(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := startKafka(t)
+			var n network
+			cut(&n)
+			r := startUnready(t, k, n.through)
+			if a := r.post(t, demoSource(t), "msg_1", bodyOf(1)); a.status != 503 || a.code(t) != "not_ready" {
+				t.Errorf("%v, want 503 not_ready", a)
+			}
+			stop(t, r)
+		})
 	}
-	stop(t, r)
 }
 
 // TestListenerEnds: a relay that nobody can reach ends.
@@ -224,74 +242,6 @@ func TestListenerEnds(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("Run goes on without a listener")
-	}
-}
-
-// TestTopicSettings: a topic that would break a guarantee is refused by the
-// name of its setting, any other difference is named and served.
-func TestTopicSettings(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		configs map[string]string
-		fatal   []string
-		warned  []string
-	}{
-		{"compacted", map[string]string{"cleanup.policy": "compact"}, []string{`"webhooks"`, "cleanup.policy", "compact"}, nil},
-		{"compacted and deleted", map[string]string{"cleanup.policy": "compact,delete"}, []string{"cleanup.policy"}, nil},
-		{"small", map[string]string{"max.message.bytes": "1000000"}, []string{"max.message.bytes", "max_body", "1000000"}, nil},
-		{"forgetful", map[string]string{"max.message.bytes": "2000000", "retention.ms": "3600000"}, nil, []string{"setting=retention.ms", "setting=partitions"}},
-		{"timed by brokers", map[string]string{"max.message.bytes": "2000000", "message.timestamp.type": "LogAppendTime"}, nil, []string{"setting=message.timestamp.type"}},
-		{"large", map[string]string{"max.message.bytes": "2147483647"}, nil, nil},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			k := startKafka(t)
-			if err := k.CreateTopic(topicName, 3, c.configs); err != nil {
-				t.Fatal(err)
-			}
-			var log lines
-			r := newRelay(t, k, func(o *relay.Options) { o.Logger = log.logger() })
-			if c.fatal == nil {
-				r.run(t)
-				r.awaitReady(t)
-				if a := r.post(t, demoSource(t), "msg_1", strings.Repeat("x", relay.DefaultMaxBody)); a.status != 200 {
-					t.Errorf("the largest body: %v, want 200", a)
-				}
-				for _, want := range c.warned {
-					if !strings.Contains(log.String(), want) {
-						t.Errorf("%q is not in the log:\n%s", want, log.String())
-					}
-				}
-				return
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
-			err := r.Run(ctx)
-			for _, want := range c.fatal {
-				if err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("Run = %v, want it to name %s", err, want)
-				}
-			}
-		})
-	}
-}
-
-// TestTopicMade is how the relay makes a topic that is missing.
-func TestTopicMade(t *testing.T) {
-	k := startKafka(t)
-	start(t, k, func(o *relay.Options) {
-		o.Topics = relay.TopicSettings{Partitions: 2, Retention: time.Hour}
-		o.Sources[0].MaxBody = 3 << 20
-	})
-	info := k.TopicInfo(topicName)
-	if info == nil || info.NumReplicas != 1 || k.PartitionInfo(topicName, 1) == nil || k.PartitionInfo(topicName, 2) != nil {
-		t.Fatalf("the topic is %+v, want 2 partitions with 1 replica", info)
-	}
-	for name, want := range map[string]string{
-		"cleanup.policy": "delete", "retention.ms": "3600000", "message.timestamp.type": "CreateTime", "max.message.bytes": fmt.Sprint(3<<20 + 4<<10 + 3*relay.DefaultHeaderBytes),
-	} {
-		if got := info.Configs[name]; got == nil || *got != want {
-			t.Errorf("%s is %v, want %s", name, got, want)
-		}
 	}
 }
 

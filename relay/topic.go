@@ -35,8 +35,7 @@ func (e topicError) Unwrap() error { return e.err }
 func ensureTopics(ctx context.Context, adm *kadm.Client, want map[string]int, o *Options, log *slog.Logger) (map[string]int32, error) {
 	batch := make(map[string]int32, len(want))
 	for topic, maxBody := range want {
-		need := maxBody + schemas.OverheadBytes(o.Limits.HeaderBytes)
-		n, err := ensureTopic(ctx, adm, topic, need, &o.Topics, log)
+		n, err := ensureTopic(ctx, adm, topic, maxBody, o, log)
 		if err != nil {
 			return nil, fmt.Errorf("topic %q: %w", topic, err)
 		}
@@ -45,10 +44,36 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, want map[string]int, o 
 	return batch, nil
 }
 
-func ensureTopic(ctx context.Context, adm *kadm.Client, topic string, need int, t *TopicSettings, log *slog.Logger) (int32, error) {
+// remakeMissing makes those of the topics that are missing.
+func remakeMissing(ctx context.Context, adm *kadm.Client, want map[string]int, o *Options, log *slog.Logger) error {
+	for topic, maxBody := range want {
+		_, err := topicConfig(ctx, adm, topic)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			err = createTopic(ctx, adm, topic, topicBytes(maxBody, o), &o.Topics)
+			if err == nil {
+				log.Warn("topic was deleted and is made again", "topic", topic)
+			}
+		}
+		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			return fmt.Errorf("topic %q: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+// recordBytes is how large a record with a body of that size may be, and
+// topicBytes what a topic for it is made with.
+func recordBytes(maxBody int, o *Options) int {
+	return maxBody + schemas.OverheadBytes(o.Limits.HeaderBytes)
+}
+
+func topicBytes(maxBody int, o *Options) int { return max(recordBytes(maxBody, o), brokerMaxMessage) }
+
+func ensureTopic(ctx context.Context, adm *kadm.Client, topic string, maxBody int, o *Options, log *slog.Logger) (int32, error) {
+	t := &o.Topics
 	existing, err := topicConfig(ctx, adm, topic)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
-		size := max(need, brokerMaxMessage)
+		size := topicBytes(maxBody, o)
 		err = createTopic(ctx, adm, topic, size, t)
 		if err == nil {
 			log.Info("topic made", "topic", topic, "partitions", t.Partitions, "replication", t.Replication)
@@ -61,7 +86,7 @@ func ensureTopic(ctx context.Context, adm *kadm.Client, topic string, need int, 
 	if err != nil {
 		return 0, err
 	}
-	return existing.compare(topic, need, t, log)
+	return existing.compare(topic, recordBytes(maxBody, o), t, log)
 }
 
 func createTopic(ctx context.Context, adm *kadm.Client, topic string, maxMessage int, t *TopicSettings) error {

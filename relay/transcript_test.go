@@ -102,15 +102,23 @@ func newScript(t *testing.T) *script {
 		t.Fatal(err)
 	}
 	acme := relay.Source{Name: "acme", Verifier: v, ID: body("id"), Type: body("type"), Time: body("at"), Topic: topicName}
+	acme.URL = "https://hooks.test/hooks/acme" // which its scheme does not sign
 	custom, empty := acme, acme
 	custom.Name, custom.Response = "custom", &relay.Response{Status: 202, ContentType: "text/plain", Body: "thanks"}
 	empty.Name, empty.Response = "empty", &relay.Response{Status: 204}
+	v, err = signature.New(signature.Scheme{
+		Name: "places", Header: "X-Signature", Signed: signature.MustMessage("{url}{body}"),
+	}, []signature.Secret{{Value: signature.NewSecretValue("a secret of the tests")}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := relay.Source{Name: "places", Verifier: v, ID: body("id"), Topic: topicName, URL: "https://hooks.test/hooks/places"}
 	open := relay.Source{
 		Name: "open", Unverified: true, Topic: topicName, URL: "https://hooks.test/hooks/open",
 		ID: schemas.MustExtractor(":", "header:X-Id"), Type: schemas.MustExtractor(".", "header:X-Type"),
 	}
 	r := newRelay(t, s.kafka, func(o *relay.Options) {
-		o.Sources = []relay.Source{demoSource(t), presetSource(t, "github", "github", "a secret"), acme, custom, empty, open}
+		o.Sources = []relay.Source{demoSource(t), presetSource(t, "github", "github", "a secret"), acme, custom, empty, places, open}
 		for i := range o.Sources {
 			o.Sources[i].Deadline = 20 * time.Second // nothing in a transcript is late
 			s.sources[string(o.Sources[i].Name)] = o.Sources[i]

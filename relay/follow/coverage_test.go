@@ -21,7 +21,11 @@ func TestCoverage(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				from := rapid.Int64Range(0, size).Draw(t, "from")
-				to := rapid.Int64Range(0, size).Draw(t, "to")
+				to := from + rapid.Int64Range(-1, 9).Draw(t, "length")
+				if rapid.IntRange(0, 9).Draw(t, "long") == 0 {
+					to = rapid.Int64Range(0, size).Draw(t, "to")
+				}
+				to = min(to, size)
 				c.Add(from, to)
 				for o := from; o < to; o++ {
 					set[o] = true
@@ -58,6 +62,30 @@ func TestCoverage(t *testing.T) {
 			},
 		})
 	})
+}
+
+func TestCoverageOpen(t *testing.T) {
+	// Covered: 0-9, 12-14, 20-29.
+	c := follow.NewCoverage(10)
+	c.Add(12, 15)
+	c.Add(20, 30)
+	f := func(target, through, wantFrom, wantTo int64) {
+		t.Helper()
+		if from, to := c.Open(target, through); from != wantFrom || to != wantTo {
+			t.Errorf("open(%d, %d): got %d-%d, want %d-%d", target, through, from, to, wantFrom, wantTo)
+		}
+	}
+	f(5, 100, 10, 10)
+	f(10, 100, 10, 10)
+	f(11, 100, 10, 11)
+	f(14, 100, 10, 12)
+	f(40, 0, 10, 12)
+	f(40, 2, 10, 12)
+	f(40, 3, 10, 20)
+	f(18, 3, 10, 18)
+	f(40, 9, 10, 20)
+	f(40, 10, 10, 40)
+	f(30, 10, 10, 20)
 }
 
 // naiveOpen walks over the set: from the first open offset to the last one that

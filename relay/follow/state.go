@@ -81,9 +81,9 @@ type Stats struct {
 	CaughtUp bool
 	// Read and Total count records while catching up.
 	Read, Total int64
-	// Foreign records were fetched, not acknowledged to this process; Copies
-	// are further records of an event the index knew; Undecoded are none of
-	// ours.
+	// Foreign records were fetched: those of other writers, and own ones whose
+	// acknowledgement was late. Copies are further records of an event the
+	// index knew; Undecoded are none of ours.
 	Foreign, Copies, Undecoded int64
 	// Behind is how many records are not covered yet.
 	Behind int64

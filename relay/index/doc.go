@@ -17,6 +17,9 @@
 //     an internal reference that stands for one topic ID; once a topic was
 //     recreated or cut off (Reset), its old reference is dead and with it, at
 //     once, every fact that carries it.
+//   - Damage is never taken for "not known". A store that is found damaged, or
+//     cannot be written, takes nothing more and no longer says of an event that
+//     it is new. A damaged one is made anew at the next start.
 //
 // Most IDs are new, so "certainly new" is answered from memory: each generation
 // has a filter, and Pebble is asked only where a filter says "maybe". IDs expire
