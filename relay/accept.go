@@ -58,7 +58,7 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 	}
 	r.source = src
 	if !wellFormed {
-		return *s.refuseBody(refuse(BadRequest, "The header block is malformed."))
+		return *hangUp(refuse(BadRequest, "The header block is malformed."))
 	}
 	if string(r.Method) != fasthttp.MethodPost {
 		return refuse(MethodNotAllowed, "Events are sent by POST.")

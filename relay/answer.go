@@ -32,6 +32,13 @@ func refuse(o Outcome, detail string) answer {
 	return a
 }
 
+// hangUp ends the connection with the answer: what is left of the request would
+// have to be read first.
+func hangUp(a answer) *answer {
+	a.hangUp = true
+	return &a
+}
+
 // writeEvent answers a request whose event is durable.
 func writeEvent(resp *fasthttp.Response, src *source, id schemas.EventID, a answer) {
 	if r := src.Response; r != nil {

@@ -35,7 +35,7 @@ func (s *Server) received(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 func (s *Server) readBody(r *request, ctx *fasthttp.RequestCtx) *answer {
 	size := ctx.Request.Header.ContentLength() // negative: chunked, or no body
 	if size == 0 && len(bytes.Trim(r.lookup("content-length"), "0")) > 0 {
-		return s.refuseBody(refuse(BodyTooLarge, "The body is larger than this source takes.")) // see received
+		return hangUp(refuse(BodyTooLarge, "The body is larger than this source takes.")) // see received
 	}
 	stream := ctx.RequestBodyStream()
 	if stream == nil {
@@ -54,7 +54,7 @@ func (s *Server) readBody(r *request, ctx *fasthttp.RequestCtx) *answer {
 		}
 		room := min(cap(r.Body), most)
 		if !s.load.reserve(r, len(r.raw)+room) {
-			return s.refuseBody(refuse(Overloaded, "Too many requests are being worked on."))
+			return hangUp(refuse(Overloaded, "Too many requests are being worked on."))
 		}
 		n, err := stream.Read(r.Body[len(r.Body):room])
 		r.Body = r.Body[:len(r.Body)+n]
@@ -62,21 +62,14 @@ func (s *Server) readBody(r *request, ctx *fasthttp.RequestCtx) *answer {
 			break
 		}
 		if err != nil {
-			return s.refuseBody(refusalOf(err, readError(ctx.Conn())))
+			return hangUp(refusalOf(err, readError(ctx.Conn())))
 		}
 	}
 	switch {
 	case len(r.Body) > r.source.MaxBody:
-		return s.refuseBody(refuse(BodyTooLarge, "The body is larger than this source takes."))
+		return hangUp(refuse(BodyTooLarge, "The body is larger than this source takes."))
 	case len(r.Body) < size: // fasthttp takes the connection's end for the body's
-		return s.refuseBody(refusalOf(io.ErrUnexpectedEOF, readError(ctx.Conn())))
+		return hangUp(refusalOf(io.ErrUnexpectedEOF, readError(ctx.Conn())))
 	}
 	return nil
-}
-
-// refuseBody ends the connection with the refusal: what is left of the body
-// would have to be read first.
-func (s *Server) refuseBody(a answer) *answer {
-	a.hangUp = true
-	return &a
 }

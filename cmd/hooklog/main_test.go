@@ -139,15 +139,30 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }
 
+// poll calls f until it returns nil, and fails with what it last said.
 func poll(ts *testscript.TestScript, f func() error) {
+	if err := await(f); err != nil {
+		ts.Fatalf("%v", err)
+	}
+}
+
+// eventually is poll for tests that are no scripts.
+func eventually(t testing.TB, f func() error) {
+	t.Helper()
+	if err := await(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func await(f func() error) error {
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		err := f()
 		if err == nil {
-			return
+			return nil
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("gave up waiting: %v", err)
+			return fmt.Errorf("gave up waiting: %w", err)
 		}
 		<-time.After(10 * time.Millisecond)
 	}
@@ -255,22 +270,6 @@ func (p *process) wait(t testing.TB, d time.Duration) int {
 	case <-time.After(d):
 		t.Fatalf("process did not end within %v\n%s", d, p.stderr.String())
 		return -1
-	}
-}
-
-// eventually polls until f returns nil, and fails with what it last said.
-func eventually(t testing.TB, f func() error) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("gave up waiting: %v", err)
-		}
-		<-time.After(10 * time.Millisecond)
 	}
 }
 

@@ -106,7 +106,7 @@ func freeAddress(t *testing.T) string {
 func awaitListener(t *testing.T, address string) {
 	t.Helper()
 	var last error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
 		var conn net.Conn
 		if conn, last = net.Dial("tcp", address); last == nil {
 			_ = conn.Close()
