@@ -78,15 +78,18 @@ func (f *Follower) Marks(topic string) []Mark {
 
 // Stats is what an operator sees of a follower.
 type Stats struct {
-	CaughtUp bool
+	CaughtUp bool `json:"caught_up"`
 	// Read and Total count records while catching up.
-	Read, Total int64
+	Read  int64 `json:"read"`
+	Total int64 `json:"total"`
 	// Foreign records were fetched: those of other writers, and own ones whose
 	// acknowledgement was late. Copies are further records of an event the
 	// index knew; Undecoded are none of ours.
-	Foreign, Copies, Undecoded int64
+	Foreign   int64 `json:"foreign"`
+	Copies    int64 `json:"copies"`
+	Undecoded int64 `json:"undecoded"`
 	// Behind is how many records are not covered yet.
-	Behind int64
+	Behind int64 `json:"behind"`
 }
 
 // Stats returns the current figures.

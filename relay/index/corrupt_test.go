@@ -209,7 +209,7 @@ func openDamaged(t *testing.T, dir, name string, at int64, n int) string {
 // TestDamageInUse damages sstables of an open index: a look-up that meets it
 // fails, so do all that follow, and the next start makes the index anew.
 func TestDamageInUse(t *testing.T) {
-	const n = 300
+	const n = 5000 // more blocks than Pebble reads for its own statistics
 	var log logBuffer
 	o := diskOptions(t, &log)
 	fill(t, o, n)

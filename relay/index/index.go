@@ -103,10 +103,10 @@ func (x *Index) Close() error {
 
 // Stats is what an operator sees of the index.
 type Stats struct {
-	IDs         int64 // within all generations that are kept
-	Generations int
-	FilterBytes int
-	DiskBytes   uint64
+	IDs         int64  `json:"ids"` // within all generations that are kept
+	Generations int    `json:"generations"`
+	FilterBytes int    `json:"filter_bytes"`
+	DiskBytes   uint64 `json:"disk_bytes"`
 }
 
 // Stats returns the current figures.
