@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # Arguments for run and bench: make run ARGS='--listen 127.0.0.1:8081'.
 ARGS     ?=
-FUZZTIME ?= 10s
+FUZZTIME ?= 50000x
 # How often soak repeats, and what: the tests that kill, restart and race.
 SOAK     ?= 20
 SOAK_RUN ?= Kill|Crash|Restart|Concurrent|Race
