@@ -47,14 +47,16 @@ func (s *Server) readBody(r *request, ctx *fasthttp.RequestCtx) *answer {
 		most = r.source.MaxBody + 1 // one byte too many tells that it is too large
 	}
 	for r.Body = r.buffer[:0]; len(r.Body) < most; {
-		if len(r.Body) == cap(r.Body) {
-			larger := min(max(2*cap(r.Body), firstRead), most)
-			r.Body = append(make([]byte, 0, larger), r.Body...)
-			r.buffer = r.Body
-		}
 		room := min(cap(r.Body), most)
+		if len(r.Body) == room {
+			room = min(max(2*room, firstRead), most)
+		}
 		if !s.load.reserve(r, len(r.raw)+room) {
 			return hangUp(refuse(Overloaded, "Too many requests are being worked on."))
+		}
+		if room > cap(r.Body) {
+			r.Body = append(make([]byte, 0, room), r.Body...)
+			r.buffer = r.Body
 		}
 		n, err := stream.Read(r.Body[len(r.Body):room])
 		r.Body = r.Body[:len(r.Body)+n]

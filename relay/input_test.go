@@ -319,16 +319,17 @@ func TestAbortedRequests(t *testing.T) {
 // after the last.
 func TestIdleConnections(t *testing.T) {
 	r := start(t, startKafka(t), func(o *relay.Options) {
-		o.Limits.ReadTimeout, o.Limits.IdleTimeout = 200*time.Millisecond, 200*time.Millisecond
+		o.Limits.ReadTimeout, o.Limits.IdleTimeout = time.Second, 200*time.Millisecond
 	})
 	for range 3 {
 		if err := dial(t, r).Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
+	raw := request(t, demoSource(t), "msg_1", "{}")
 	w := dial(t, r)
 	r.sent.Add(1)
-	if a, err := w.exchange(request(t, demoSource(t), "msg_1", "{}")); err != nil || a.status != 200 {
+	if a, err := w.exchange(raw); err != nil || a.status != 200 {
 		t.Fatalf("%v, %v", a, err)
 	}
 	for name, w := range map[string]*wire{"used": w, "unused": dial(t, r)} {
