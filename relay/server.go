@@ -52,6 +52,9 @@ type Server struct {
 	// abandoned is closed when the producer has given up at shutdown: who still
 	// waits for an acknowledgement waits in vain.
 	abandoned chan struct{}
+
+	stopOnce    sync.Once
+	httpStopped chan struct{} // closed when the last connection is, after stopHTTP
 }
 
 // Phases of a Server's life, in order.
@@ -71,7 +74,9 @@ func New(o Options) (*Server, error) {
 		load:      load{maxRequests: int64(o.Limits.InFlight), maxBytes: int64(o.Limits.InFlightBytes)},
 		failed:    make(chan struct{}),
 		abandoned: make(chan struct{}),
-		clock:     time.Now,
+
+		httpStopped: make(chan struct{}),
+		clock:       time.Now,
 	}
 	s.requests.New = func() any { return newRequest() }
 	// Claims outlive their requests: until the log answers, and until their
@@ -187,11 +192,16 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // on; the port is closed either way.
 func (s *Server) Run(ctx context.Context) (err error) {
 	httpDone := make(chan error, 1)
+	httpEnded := false
 	go func() { httpDone <- s.http.Serve(s.listener) }()
 	defer func() {
 		s.phase.Store(draining)
-		err = errors.Join(err, s.stopHTTP(httpDone))
+		err = errors.Join(err, s.stopHTTP())
 		s.listener.closeAll()
+		<-s.httpStopped
+		if !httpEnded {
+			err = errors.Join(err, <-httpDone)
+		}
 	}()
 
 	s.index, err = index.Open(index.Options{Dir: s.opts.Dir, Window: s.opts.Window, Logger: s.log})
@@ -247,7 +257,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	select {
 	case <-ctx.Done():
 	case err = <-httpDone:
-		httpDone <- nil
+		httpEnded = true
 		err = errors.Join(errors.New("the listener has ended"), err)
 	case <-s.failed:
 		err = *s.failure.Load()
@@ -258,7 +268,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 
 	s.phase.Store(draining)
-	err = errors.Join(err, s.stopHTTP(httpDone))
+	err = errors.Join(err, s.stopHTTP())
 	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	err = errors.Join(err, s.producer.close(flush))
@@ -330,18 +340,23 @@ func (s *Server) remakeTopics(ctx context.Context) {
 	}
 }
 
-// stopHTTP stops accepting and answers what is in flight. It may be called
-// twice.
-func (s *Server) stopHTTP(done chan error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	err := s.listener.Close()
-	s.listener.closeSilent()
-	if err := s.http.ShutdownWithContext(ctx); err != nil {
-		s.log.Warn("requests were still being answered at shutdown", "err", err)
+// stopHTTP stops accepting and waits until what is in flight is answered, or no
+// longer. It may be called again, to wait again: fasthttp is told once, since it
+// takes a second time for nothing to do.
+func (s *Server) stopHTTP() (err error) {
+	s.stopOnce.Do(func() {
+		err = s.listener.Close()
+		s.listener.closeSilent()
+		go func() {
+			defer close(s.httpStopped)
+			_ = s.http.Shutdown() // It has nothing to say but that the listener is closed.
+		}()
+	})
+	select {
+	case <-s.httpStopped:
+	case <-time.After(drainTimeout):
+		s.log.Warn("requests are still being answered at shutdown")
 	}
-	err = errors.Join(err, <-done) // The listener is closed, so Serve returns.
-	done <- nil
 	return err
 }
 
