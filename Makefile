@@ -11,6 +11,8 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 # Arguments for run and bench: make run ARGS='--listen 127.0.0.1:8081'.
 ARGS     ?=
 FUZZTIME ?= 50000x
+# Sizes of the index that bench-index measures.
+IDS      ?= 1M,10M,50M
 # How often soak repeats, and what: the tests that kill, restart and race.
 SOAK     ?= 20
 SOAK_RUN ?= Kill|Crash|Restart|Concurrent|Race
@@ -20,7 +22,7 @@ KAFKA_NODES ?= 1
 SOURCES  := cmd consumers relay schemas
 
 .DEFAULT_GOAL := build
-.PHONY: build run test race fuzz bench soak lint kafka kafka-stop test-kafka third-party clean help
+.PHONY: build run test race fuzz bench bench-index soak lint kafka kafka-stop test-kafka third-party clean help
 
 build: ## bin/hooklog, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/hooklog
@@ -40,6 +42,10 @@ fuzz: ## every fuzz target for FUZZTIME
 bench: build ## the relay against the bare pipeline, on Apache Kafka
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ ./cmd/bench
 	@.ci/kafka run -- $(BIN)/bench $(ARGS)
+
+bench-index: build ## what remembering costs, at IDS known event IDs
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ ./cmd/bench
+	@$(BIN)/bench index --ids $(IDS)
 
 soak: ## the tests that kill, restart and race, SOAK times
 	$(GO) test -race -count=$(SOAK) -timeout=2h -run '$(SOAK_RUN)' ./...

@@ -95,8 +95,9 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 		return s.await(r, cl, Duplicate)
 	case claim.Owner:
 	}
-	defer s.abandon(cl, src.Topic)
-	fact, known, err := s.index.Lookup(key, r.arrived.Add(-s.opts.Window))
+	defer s.abandon(cl, src, r.arrived)
+	notBefore := r.arrived.Add(-src.Window)
+	fact, known, err := s.index.Lookup(key, notBefore)
 	s.metrics.claimSeconds.Observe(s.now().Sub(start).Seconds())
 	if err != nil {
 		s.fail(err)
@@ -124,20 +125,22 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 	}
 
 	event := r.event(result)
-	s.producer.produce(schemas.Encode(&event, src.Topic), cl)
+	s.producer.produce(schemas.Encode(&event, src.Topic), cl, src.Window)
 	return s.await(r, cl, Accepted)
 }
 
 // abandon settles a claim that its owner leaves behind by a panic: the record
 // may or may not have been handed over.
-func (s *Server) abandon(cl *claim.Claim, topic string) {
+func (s *Server) abandon(cl *claim.Claim, src *source, arrived time.Time) {
 	p := recover()
 	if p == nil {
 		return
 	}
 	if s.claims.Doubt(cl) {
 		select {
-		case s.settled <- settlement{claim: cl, topic: topic, serial: s.producer.serial.Load(), err: errAbandoned}:
+		case s.settled <- settlement{
+			claim: cl, topic: src.Topic, time: arrived, window: src.Window, serial: s.producer.serial.Load(), err: errAbandoned,
+		}:
 		default: // The settler is behind; the claim stays, and answers for the event.
 		}
 	}

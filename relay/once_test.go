@@ -156,9 +156,20 @@ func stop(t *testing.T, r *testRelay) {
 // the events.
 func TestWindow(t *testing.T) {
 	const day = 24 * time.Hour
+	for name, set := range map[string]func(*relay.Options){
+		"of all":               func(o *relay.Options) { o.Window = 10 * day },
+		"of a source, shorter": func(o *relay.Options) { o.Window, o.Sources[0].Window = 30*day, 10*day },
+		"of a source, longer":  func(o *relay.Options) { o.Window, o.Sources[0].Window = 5*day, 10*day },
+	} {
+		t.Run(name, func(t *testing.T) { testWindow(t, set) })
+	}
+}
+
+func testWindow(t *testing.T, set func(*relay.Options)) {
+	const day = 24 * time.Hour
 	k := startKafka(t)
 	var clock atomic.Int64
-	r := newRelay(t, k, func(o *relay.Options) { o.Window = 10 * day })
+	r := newRelay(t, k, set)
 	r.SetClock(func() time.Time { return time.Unix(clock.Load(), 0) })
 	r.run(t)
 	r.awaitReady(t)

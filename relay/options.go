@@ -41,6 +41,9 @@ type Source struct {
 	// last byte; zero means DefaultDeadline.
 	Deadline time.Duration
 	Outage   Outage
+	// Window is how long the source's event IDs are remembered; zero means
+	// Options.Window.
+	Window time.Duration
 	// Topic is where the source's events go.
 	Topic string
 	// Response replaces the default answer to accepted and duplicate events.
@@ -88,7 +91,8 @@ type Options struct {
 	// Dir is where the index lives; it is made if needed. Losing it loses no
 	// event.
 	Dir string
-	// Window is how long an event's ID is remembered; zero means 30 days.
+	// Window is how long an event's ID is remembered where its source does not
+	// say; zero means 30 days.
 	Window time.Duration
 	// Client says how to reach the brokers: seeds, TLS, SASL.
 	Client []kgo.Opt

@@ -27,7 +27,8 @@ type settlement struct {
 	// without an error.
 	topic    string
 	position schemas.Position
-	time     time.Time
+	time     time.Time     // of the record
+	window   time.Duration // how long its event's ID is remembered
 	// serial counts records in the order they were handed to the producer. With
 	// an error it is the latest there was when the error came: a record with a
 	// higher one was handed over afterwards.
@@ -97,7 +98,7 @@ func newProducer(lifetime context.Context, opts []kgo.Opt, claims *claim.Table, 
 
 // produce hands a record over and settles its claim when the outcome is known,
 // which may be long after the request has gone.
-func (p *producer) produce(rec *kgo.Record, cl *claim.Claim) {
+func (p *producer) produce(rec *kgo.Record, cl *claim.Claim, window time.Duration) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.closed {
@@ -113,7 +114,7 @@ func (p *producer) produce(rec *kgo.Record, cl *claim.Claim) {
 	client := p.client
 	client.TryProduce(p.lifetime, rec, func(r *kgo.Record, err error) {
 		p.promise(client, settlement{
-			claim: cl, topic: r.Topic, time: r.Timestamp, serial: serial, err: err,
+			claim: cl, topic: r.Topic, time: r.Timestamp, window: window, serial: serial, err: err,
 			position: schemas.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset},
 		}, start)
 	})

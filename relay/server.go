@@ -89,7 +89,7 @@ func New(o Options) (*Server, error) {
 	if s.metrics, err = newMetrics(s, o.Registerer); err != nil {
 		return nil, fmt.Errorf("relay metrics: %w", err)
 	}
-	if s.sources, err = newSources(o.Sources, s.metrics); err != nil {
+	if s.sources, err = newSources(o.Sources, o.Window, s.metrics); err != nil {
 		return nil, err
 	}
 	for name, src := range s.sources.byName {
@@ -204,7 +204,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		}
 	}()
 
-	s.index, err = index.Open(index.Options{Dir: s.opts.Dir, Window: s.opts.Window, Logger: s.log})
+	window := s.sources.longestWindow(s.opts.Window)
+	s.index, err = index.Open(index.Options{Dir: s.opts.Dir, Window: window, Logger: s.log})
 	if err != nil {
 		return err
 	}
@@ -219,7 +220,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		topics = append(topics, t)
 	}
 	s.follower, err = follow.New(follow.Options{
-		Client: s.opts.Client, Index: s.index, Topics: topics, Window: s.opts.Window, Logger: s.log,
+		Client: s.opts.Client, Index: s.index, Topics: topics, Window: window, WindowOf: s.sources.window, Logger: s.log,
 	})
 	if err != nil {
 		return err

@@ -62,10 +62,17 @@ type acked struct {
 // not always known, so all are awaited.
 type doubt struct {
 	topic    string
-	claims   []*claim.Claim
+	claims   []doubtful
 	serial   uint64    // no record up to it proves anything about them
 	since    time.Time // when the latest of them failed
 	barriers map[int32]int64
+}
+
+// doubtful is a claim in doubt. A fact from before notBefore is of an earlier
+// event with its ID, which says nothing about it.
+type doubtful struct {
+	claim     *claim.Claim
+	notBefore time.Time
 }
 
 // run settles until in is closed and all has been written. It returns an error
@@ -125,7 +132,7 @@ func (s *settler) settle() error {
 			continue
 		}
 		s.own = append(s.own, follow.Own{
-			Key: b.claim.Key(), Position: b.position, Time: b.time, BodySum: b.claim.BodySum(),
+			Key: b.claim.Key(), Position: b.position, Time: b.time, BodySum: b.claim.BodySum(), Window: b.window,
 		})
 		k := partitionKey{b.position.Topic, b.position.Partition}
 		if b.serial > s.latest[k].serial {
@@ -155,7 +162,7 @@ func (s *settler) doubt(b *settlement) {
 		s.doubts = append(s.doubts, d)
 		s.log.Warn("events in doubt: the log may or may not hold them", "topic", b.topic, "err", b.err)
 	}
-	d.claims = append(d.claims, b.claim)
+	d.claims = append(d.claims, doubtful{b.claim, b.time.Add(-b.window)})
 	d.serial = max(d.serial, b.serial)
 	d.since = now
 }
@@ -181,16 +188,16 @@ func (s *settler) resolveOne(d *doubt, now time.Time) (done bool, err error) {
 	proven := s.proven(d, now)
 	left := d.claims[:0]
 	for _, c := range d.claims {
-		fact, known, err := s.index.Lookup(c.Key(), time.Time{})
+		fact, known, err := s.index.Lookup(c.claim.Key(), c.notBefore)
 		if err != nil {
 			return false, err
 		}
 		switch {
 		case known:
-			s.claims.Commit(c, s.index.Position(fact))
-			s.claims.Forget(c)
+			s.claims.Commit(c.claim, s.index.Position(fact))
+			s.claims.Forget(c.claim)
 		case proven:
-			s.claims.Release(c, errNotInLog)
+			s.claims.Release(c.claim, errNotInLog)
 		default:
 			left = append(left, c)
 		}

@@ -30,7 +30,7 @@ type sources struct {
 	nobody *source
 }
 
-func newSources(list []Source, m *metrics) (*sources, error) {
+func newSources(list []Source, window time.Duration, m *metrics) (*sources, error) {
 	t := &sources{byName: make(map[string]*source, len(list)), nobody: &source{}}
 	m.resolve(t.nobody, "_unknown") // no source can have that name
 	var errs []error
@@ -43,7 +43,7 @@ func newSources(list []Source, m *metrics) (*sources, error) {
 			errs = append(errs, fmt.Errorf("source %q is declared twice", s.Name))
 			continue
 		}
-		src := &source{Source: s.withDefaults(), scheme: schemas.SchemeNone}
+		src := &source{Source: s.withDefaults(window), scheme: schemas.SchemeNone}
 		if s.Verifier != nil {
 			src.scheme = s.Verifier.Scheme()
 		}
@@ -64,15 +64,18 @@ func (s *Source) validate() error {
 		return fmt.Errorf("source %q has a verifier and is declared unverified", s.Name)
 	case s.Topic == "":
 		return fmt.Errorf("source %q has no topic", s.Name)
-	case s.MaxBody < 0 || s.Deadline < 0:
-		return fmt.Errorf("source %q: max body %d bytes and deadline %v must not be negative", s.Name, s.MaxBody, s.Deadline)
+	case s.MaxBody < 0 || s.Deadline < 0 || s.Window < 0:
+		return fmt.Errorf("source %q: max body %d bytes, deadline %v and window %v must not be negative", s.Name, s.MaxBody, s.Deadline, s.Window)
 	case s.Response != nil && s.Response.Status != 0 && (s.Response.Status < 200 || s.Response.Status > 299):
 		return fmt.Errorf("source %q: response status %d is not 2xx", s.Name, s.Response.Status)
 	}
 	return nil
 }
 
-func (s Source) withDefaults() Source {
+func (s Source) withDefaults(window time.Duration) Source {
+	if s.Window == 0 {
+		s.Window = window
+	}
 	if s.MaxBody == 0 {
 		s.MaxBody = DefaultMaxBody
 	}
@@ -111,6 +114,24 @@ func (t *sources) topics() map[string]int {
 		out[s.Topic] = max(out[s.Topic], s.MaxBody)
 	}
 	return out
+}
+
+// longestWindow is what the index has to remember.
+func (t *sources) longestWindow(otherwise time.Duration) time.Duration {
+	d := otherwise
+	for _, s := range t.byName {
+		d = max(d, s.Window)
+	}
+	return d
+}
+
+// window is how long IDs of a source are remembered; zero for one that is not
+// ours: as long as the index does.
+func (t *sources) window(name schemas.SourceName) time.Duration {
+	if s := t.byName[string(name)]; s != nil {
+		return s.Window
+	}
+	return 0
 }
 
 // longestDeadline is after which silence of the brokers no request can be

@@ -6,6 +6,9 @@
 // them. Each turn gives a rate, latencies and the processor time per event of
 // that server; turns are compared pair by pair. Everything is on loopback, is
 // bounded, and is gone when the bench ends.
+//
+// "bench index" measures instead what remembering costs, by how many IDs are
+// known; see package curve.
 package main
 
 import (
@@ -27,6 +30,9 @@ import (
 // bareCommand makes this program the bare server instead.
 const bareCommand = "bare"
 
+// indexCommand measures the index.
+const indexCommand = "index"
+
 type options struct {
 	servers     []string
 	brokers     string
@@ -43,10 +49,17 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if len(os.Args) > 1 && os.Args[1] == bareCommand {
-		err = runBare(ctx, os.Args[2:])
-	} else {
-		err = run(ctx, os.Args[1:])
+	command, args := "", os.Args[1:]
+	if len(args) > 0 && (args[0] == bareCommand || args[0] == indexCommand) {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case bareCommand:
+		err = runBare(ctx, args)
+	case indexCommand:
+		err = runIndex(ctx, args)
+	default:
+		err = run(ctx, args)
 	}
 	switch {
 	case err == nil:

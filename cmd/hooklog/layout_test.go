@@ -129,6 +129,10 @@ var layout = []layoutRule{
 		others: slices.Concat([]string{"github.com/valyala/fasthttp"}, kafka),
 	},
 	{
+		pkg: "cmd/bench/curve", why: "it measures the index and nothing around it",
+		ours: []string{"relay/claim", "relay/index", "schemas"},
+	},
+	{
 		pkg: "cmd/bench/load", why: "the load must cost as little as it can: no client library",
 		others: []string{"github.com/HdrHistogram/hdrhistogram-go"}, never: []string{"net/http"},
 	},

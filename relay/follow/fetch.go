@@ -64,7 +64,7 @@ func (f *Follower) fetch(ctx context.Context, leader int32, wants []want, until 
 			if rp == nil {
 				continue // For this time: the answer was full.
 			}
-			s := decode(w, rp, decompressor)
+			s := f.decode(w, rp, decompressor)
 			if s.err != nil || s.to > s.from {
 				out <- s
 			}
@@ -125,7 +125,7 @@ func topicOf(rt *kmsg.FetchResponseTopic, wants []want) string {
 
 // decode takes the facts from an answer. Offsets that hold no record for us,
 // such as aborted ones and transaction markers, count as read.
-func decode(w want, rp *kmsg.FetchResponseTopicPartition, d kgo.Decompressor) stretch {
+func (f *Follower) decode(w want, rp *kmsg.FetchResponseTopicPartition, d kgo.Decompressor) stretch {
 	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		Offset: w.from, IsolationLevel: kgo.ReadCommitted(), Topic: w.topic.name, Partition: w.partition,
 	}, rp, d, nil)
@@ -144,7 +144,7 @@ func decode(w want, rp *kmsg.FetchResponseTopicPartition, d kgo.Decompressor) st
 		}
 		s.facts = append(s.facts, index.Fact{
 			Key: schemas.KeyOf(source, id), Partition: r.Partition, Offset: r.Offset,
-			Time: r.Timestamp, BodySum: schemas.BodySum(r.Value),
+			Time: r.Timestamp, BodySum: schemas.BodySum(r.Value), Window: f.opts.WindowOf(source),
 		})
 	}
 	return s

@@ -24,9 +24,10 @@ const (
 	// topicInterval is how often topic IDs, leaders and partition counts are
 	// compared.
 	topicInterval = time.Second
-	// saveInterval is how often checkpoints are written: what an unclean stop
-	// reads again.
-	saveInterval = time.Second
+	// defaultSaveInterval is how often checkpoints are written: what an unclean
+	// stop reads again. The facts before them are written with them, and many at
+	// once cost less than few at a time.
+	defaultSaveInterval = 5 * time.Second
 	// shortInterval is how long a log must be shorter than what was read of it
 	// until that is believed: a broker that does not know yet that it leads no
 	// more answers with an old end.
@@ -47,8 +48,13 @@ type Options struct {
 	// Window is how much of a topic without checkpoints is read; zero means
 	// index.DefaultWindow.
 	Window time.Duration
+	// WindowOf says how long the event IDs of a source are remembered; zero, and
+	// nil for all of them, means as long as the index does.
+	WindowOf func(schemas.SourceName) time.Duration
 	// Interval is how often ends are asked for; zero means 25 ms.
 	Interval time.Duration
+	// SaveInterval is how often checkpoints are written; zero means 5 s.
+	SaveInterval time.Duration
 	// Now is the clock that Window is counted back from; nil means time.Now.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -81,8 +87,14 @@ func New(o Options) (*Follower, error) {
 	if o.Interval == 0 {
 		o.Interval = defaultInterval
 	}
+	if o.SaveInterval == 0 {
+		o.SaveInterval = defaultSaveInterval
+	}
 	if o.Window == 0 {
 		o.Window = index.DefaultWindow
+	}
+	if o.WindowOf == nil {
+		o.WindowOf = func(schemas.SourceName) time.Duration { return 0 }
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -188,6 +200,7 @@ type Own struct {
 	Position schemas.Position
 	Time     time.Time
 	BodySum  uint32
+	Window   time.Duration // as index.Fact has it
 }
 
 // Commit takes own records into the index: after it has returned, Lookup finds
@@ -201,7 +214,7 @@ func (f *Follower) Commit(own []Own) error {
 		if t := f.topics[o.Position.Topic]; t != nil {
 			facts = append(facts, index.Fact{
 				Key: o.Key, Topic: t.ref, Partition: o.Position.Partition, Offset: o.Position.Offset,
-				Time: o.Time, BodySum: o.BodySum,
+				Time: o.Time, BodySum: o.BodySum, Window: o.Window,
 			})
 		}
 	}

@@ -113,7 +113,7 @@ func start(t testing.TB, c *kfake.Cluster, fs *vfs.MemFS, change func(*follow.Op
 		t.Fatal(err)
 	}
 	o := follow.Options{
-		Client: []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, Index: x, Topics: []string{topic}, Logger: logger,
+		Client: []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, Index: x, Topics: []string{topic}, SaveInterval: time.Second, Logger: logger,
 	}
 	if change != nil {
 		change(&o)

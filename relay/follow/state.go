@@ -113,7 +113,7 @@ func (f *Follower) Stats() Stats {
 func (f *Follower) save(atOnce bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !atOnce && time.Since(f.saved) < saveInterval {
+	if !atOnce && time.Since(f.saved) < f.opts.SaveInterval {
 		return nil
 	}
 	f.saved = time.Now()
@@ -139,5 +139,5 @@ func (f *Follower) save(atOnce bool) error {
 	for i, p := range moved {
 		p.saved = marks[i].Offset
 	}
-	return f.opts.Index.Expire(f.opts.Now())
+	return f.opts.Index.Maintain(f.opts.Now())
 }

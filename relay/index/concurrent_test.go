@@ -33,7 +33,7 @@ func TestLookupDuringApply(t *testing.T) {
 	})
 	wg.Go(func() {
 		for applied.Load() < n {
-			if err := x.Expire(now.Add(-4 * day)); err != nil {
+			if err := x.Maintain(now.Add(-4 * day)); err != nil {
 				t.Error(err)
 			}
 			x.Stats()

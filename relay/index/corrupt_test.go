@@ -91,7 +91,7 @@ func TestKept(t *testing.T) {
 			x := open(t, o)
 			defer closeIndex(t, x)
 			if log.has(anew) {
-				t.Error("the index was made anew, want it kept")
+				t.Errorf("the index was made anew, want it kept:\n%s", log.String())
 			}
 			wantOffset(t, x, 0, time.Time{}, 0)
 		})
@@ -105,7 +105,8 @@ func TestKept(t *testing.T) {
 		}
 	})
 	f("without the end of its write-ahead log", func(t *testing.T, o *index.Options) {
-		name := find(t, o, ".log")[0]
+		logs := find(t, o, ".log")
+		name := logs[len(logs)-1]
 		info, err := os.Stat(name)
 		if err != nil {
 			t.Fatal(err)
@@ -259,7 +260,7 @@ func TestDamageInUse(t *testing.T) {
 	if _, err := x.Apply([]index.Fact{fact(1, n+1, 1, now)}, nil); err == nil {
 		t.Error("facts are taken after damage was found")
 	}
-	if err := x.Expire(now); err == nil {
+	if err := x.Maintain(now); err == nil {
 		t.Error("generations are dropped after damage was found")
 	}
 	if _, err := x.Topic("other", index.TopicID{7}); err == nil {

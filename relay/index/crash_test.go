@@ -46,7 +46,8 @@ func TestCrash(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		mem := vfs.NewCrashableMem()
 		x := open(t, options(mem))
-		defer closeIndex(t, x)
+		defer func() { closeIndex(t, x) }()
+		clock := now
 		incarnation, base := byte(1), 0
 		w := written{ref: topicRef(t, x, "webhooks", index.TopicID{incarnation})}
 		crash := func(t *rapid.T, unsynced int) {
@@ -82,6 +83,25 @@ func TestCrash(t *testing.T) {
 				if err := x.Flush(); err != nil {
 					t.Fatal(err)
 				}
+			},
+			"tidy": func(t *rapid.T) {
+				for range 12 {
+					if err := x.Maintain(clock); err != nil {
+						t.Fatal(err)
+					}
+					x.AwaitTidy()
+					clock = clock.Add(11 * time.Second)
+				}
+				clock = clock.Add(time.Hour)
+			},
+			"late fact": func(t *rapid.T) {
+				age := time.Duration(rapid.IntRange(1, 25).Draw(t, "days")) * day
+				apply(t, x, fact(w.ref, base+w.offsets, int64(w.offsets), now.Add(-age)))
+				w.offsets++
+			},
+			"reopen": func(t *rapid.T) {
+				closeIndex(t, x)
+				x = open(t, options(mem))
 			},
 			"recreate topic": func(t *rapid.T) {
 				incarnation++

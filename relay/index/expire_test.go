@@ -21,7 +21,7 @@ func TestExpire(t *testing.T) {
 	apply(t, x, fact(ref, 1, 1, now.Add(-10*day)), fact(ref, 2, 2, now))
 
 	// The clock runs ahead of the log: nothing goes.
-	if err := x.Expire(now.Add(400 * day)); err != nil {
+	if err := x.Maintain(now.Add(400 * day)); err != nil {
 		t.Fatal(err)
 	}
 	wantOffset(t, x, 1, time.Time{}, 1)
@@ -30,7 +30,7 @@ func TestExpire(t *testing.T) {
 	// The log moves on: what lies wholly before the window goes.
 	clock = now.Add(25 * day)
 	apply(t, x, fact(ref, 3, 3, clock))
-	if err := x.Expire(clock); err != nil {
+	if err := x.Maintain(clock); err != nil {
 		t.Fatal(err)
 	}
 	check := func(when string) {
@@ -132,7 +132,7 @@ func TestModel(t *testing.T) {
 			},
 			"expire": func(t *rapid.T) {
 				ahead := time.Duration(rapid.IntRange(0, 200).Draw(t, "clock ahead")) * time.Second
-				if err := x.Expire(clock.Add(ahead)); err != nil {
+				if err := x.Maintain(clock.Add(ahead)); err != nil {
 					t.Fatal(err)
 				}
 				limit := clock.Add(ahead)

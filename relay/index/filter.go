@@ -9,10 +9,10 @@ import (
 )
 
 // filter answers "certainly never added" from memory. It is a chain of
-// split-block Bloom filters (one cache line for each key), each larger than the
-// one before it, so that no size has to be known in advance. A new ID asks all
-// of them, at about a cache miss each: one million keys have three, six million
-// five.
+// split-block Bloom filters (one cache line for each key). A chain grows with
+// what is added, so no size has to be known in advance; a new ID asks every
+// chunk of it, at about a cache miss each. A filter that is complete is made
+// again as one chunk, see tidy.
 //
 // add is called by one goroutine at a time; has may run at any time and sees
 // every key whose add has returned.
@@ -21,10 +21,11 @@ type filter struct {
 }
 
 const (
-	firstChunkKeys = 1 << 16 // 128 KiB: an idle generation costs next to nothing
-	quickGrowth    = 1 << 20 // below it the next chunk is four times as large, from it on twice
-	bitsPerKey     = 16      // about 0.3 % false answers in a full chunk
+	firstChunkKeys = 1 << 16 // 160 KiB: an idle generation costs next to nothing
+	quickGrowth    = 1 << 20 // a chain below it grows by three times its size, from it on by half
+	bitsPerKey     = 20      // about 0.04 % false answers in a full chunk: one costs as much as 50 look-ups
 	wordsPerBlock  = 8       // one cache line
+	blockBits      = wordsPerBlock * 64
 )
 
 type chunk struct {
@@ -34,31 +35,41 @@ type chunk struct {
 	keys     int // used by add alone
 }
 
-func newFilter() *filter {
+// newFilter returns an empty filter, best for so many keys.
+func newFilter(expected int) *filter {
+	return filterOf(newChunk(max(firstChunkKeys, expected+expected/8)))
+}
+
+func filterOf(chunks ...*chunk) *filter {
 	f := &filter{}
-	f.chunks.Store(&[]*chunk{newChunk(firstChunkKeys)})
+	f.chunks.Store(&chunks)
 	return f
 }
 
 func newChunk(capacity int) *chunk {
-	blocks := capacity * bitsPerKey / (wordsPerBlock * 64)
+	blocks := max(1, (capacity*bitsPerKey+blockBits-1)/blockBits)
 	return &chunk{words: make([]uint64, blocks*wordsPerBlock), blocks: uint64(blocks), capacity: capacity}
 }
 
 func (f *filter) add(key schemas.EventKey) {
 	chunks := *f.chunks.Load()
 	last := chunks[len(chunks)-1]
-	if last.keys == last.capacity {
-		growth := 2
-		if last.capacity < quickGrowth {
-			growth = 4
+	if last.keys >= last.capacity {
+		total := f.capacity()
+		more := total / 2
+		if total < quickGrowth {
+			more = 3 * total
 		}
-		last = newChunk(growth * last.capacity)
+		last = newChunk(max(firstChunkKeys, more))
 		grown := append(append(make([]*chunk, 0, len(chunks)+1), chunks...), last)
 		f.chunks.Store(&grown)
 	}
-	last.keys++
-	block, bitsOf := last.place(key)
+	last.add(key)
+}
+
+func (c *chunk) add(key schemas.EventKey) {
+	c.keys++
+	block, bitsOf := c.place(key)
 	for i := range block {
 		atomic.OrUint64(&block[i], 1<<(bitsOf&63))
 		bitsOf >>= 6
@@ -66,9 +77,8 @@ func (f *filter) add(key schemas.EventKey) {
 }
 
 func (f *filter) has(key schemas.EventKey) bool {
-	chunks := *f.chunks.Load()
-	for i := len(chunks) - 1; i >= 0; i-- { // the largest first: it holds half of all keys
-		if chunks[i].has(key) {
+	for _, c := range *f.chunks.Load() {
+		if c.has(key) {
 			return true
 		}
 	}
@@ -91,6 +101,15 @@ func (c *chunk) has(key schemas.EventKey) bool {
 func (c *chunk) place(key schemas.EventKey) ([]uint64, uint64) {
 	n, _ := bits.Mul64(key.Hash(), c.blocks)
 	return c.words[n*wordsPerBlock : (n+1)*wordsPerBlock], binary.LittleEndian.Uint64(key[8:])
+}
+
+// capacity is how many keys the filter is made for.
+func (f *filter) capacity() int {
+	n := 0
+	for _, c := range *f.chunks.Load() {
+		n += c.capacity
+	}
+	return n
 }
 
 // bytes is the memory the filter takes.

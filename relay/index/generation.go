@@ -1,9 +1,12 @@
 package index
 
 import (
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"hooklog/schemas"
 )
 
 // generationsPerWindow is how many generations a window is divided into: an ID
@@ -14,8 +17,24 @@ const generationsPerWindow = 8
 // generation is one span of record time. IDs live and expire with theirs.
 type generation struct {
 	id     uint32
-	filter *filter
+	filter atomic.Pointer[filter] // replaced by a smaller one of the same keys, see tidy.go
 	ids    atomic.Int64
+
+	// Guarded by Index.mu.
+	saved  bool // the store holds its filter
+	grown  bool // keys were added since it was saved
+	adds   int64
+	seen   int64 // adds as Maintain last saw it change, and when
+	seenAt time.Time
+	tidied time.Time // when it was last tidied
+}
+
+// add takes a key that the generation does not have. The caller holds x.mu.
+func (g *generation) add(key schemas.EventKey) {
+	g.filter.Load().add(key)
+	g.ids.Add(1)
+	g.adds++
+	g.grown = true
 }
 
 func generationWidth(window time.Duration) time.Duration {
@@ -41,25 +60,25 @@ func (x *Index) generation(id uint32) *generation {
 	if found {
 		return gens[i]
 	}
-	g := &generation{id: id, filter: newFilter()}
-	more := slices.Insert(slices.Clone(gens), i, g)
+	// It will be about as large as the one before it.
+	expected := 0
+	if i < len(gens) {
+		expected = int(gens[i].ids.Load())
+	}
+	return x.insert(i, id, newFilter(expected))
+}
+
+// insert adds a generation at its place. The caller holds x.mu.
+func (x *Index) insert(i int, id uint32, f *filter) *generation {
+	g := &generation{id: id}
+	g.filter.Store(f)
+	more := slices.Insert(slices.Clone(*x.generations.Load()), i, g)
 	x.generations.Store(&more)
 	return g
 }
 
-// Expire drops the generations that lie wholly before the window. The clock
-// that drops never passes the newest record: a machine whose clock runs ahead
-// must not forget what the log still counts as recent.
-func (x *Index) Expire(now time.Time) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if err := x.failure.err(); err != nil {
-		return err
-	}
-	return x.expire(now)
-}
-
-// expire is Expire; the caller holds x.mu.
+// expire drops the generations that lie wholly before the window. The caller
+// holds x.mu.
 func (x *Index) expire(now time.Time) error {
 	if x.newest.Before(now) {
 		now = x.newest
@@ -73,11 +92,17 @@ func (x *Index) expire(now time.Time) error {
 	if err := b.DeleteRange(generationStart(0), generationStart(oldest), nil); err != nil {
 		return x.failed("expire generations", err)
 	}
+	if err := b.DeleteRange(savedStart(0), savedStart(oldest), nil); err != nil {
+		return x.failed("expire generations", err)
+	}
 	if err := x.commit("expire generations", b); err != nil {
 		return err
 	}
 	x.oldest = oldest
 	gens := slices.DeleteFunc(slices.Clone(*x.generations.Load()), func(g *generation) bool { return g.id < oldest })
 	x.generations.Store(&gens)
+	x.pendingMu.Lock()
+	maps.DeleteFunc(x.pending, func(_ schemas.EventKey, p pending) bool { return p.generation < oldest })
+	x.pendingMu.Unlock()
 	return nil
 }

@@ -46,6 +46,12 @@ func (l *logBuffer) has(text string) bool {
 	return strings.Contains(l.b.String(), text)
 }
 
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // options are those of an index in memory whose clock stands still.

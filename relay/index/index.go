@@ -1,6 +1,7 @@
 package index
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +44,13 @@ type Index struct {
 	width   time.Duration
 	window  time.Duration
 	failure *failure
+	log     *slog.Logger
+
+	readOnly bool
+
+	lifetime   context.Context // ends with Close
+	end        context.CancelFunc
+	background sync.WaitGroup // tidying; ends soon after lifetime
 
 	// What lookups read, replaced whole.
 	generations atomic.Pointer[[]*generation] // newest first
@@ -52,14 +60,15 @@ type Index struct {
 	oldest  uint32     // generations before it have been dropped
 	newest  time.Time  // the latest record time, no later than now + futureSlack
 	nextRef TopicRef
-	batch   map[schemas.EventKey]batched // scratch of Apply
+	tidying bool
+
+	// pending is written under mu and pendingMu, in this order, and read under
+	// either.
+	pendingMu sync.RWMutex
+	pending   map[schemas.EventKey]pending
 }
 
-// Open opens or makes the index. One that cannot be read, was made by another
-// version or for another window is thrown away and made anew, with a warning:
-// the log has it all. It returns an error that is ErrLocked if the index is
-// open elsewhere.
-func Open(o Options) (*Index, error) {
+func (o *Options) setDefaults() {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
@@ -72,6 +81,14 @@ func Open(o Options) (*Index, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+}
+
+// Open opens or makes the index. One that cannot be read, was made by another
+// version or for another window is thrown away and made anew, with a warning:
+// the log has it all. It returns an error that is ErrLocked if the index is
+// open elsewhere.
+func Open(o Options) (*Index, error) {
+	o.setDefaults()
 	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make index directory: %w", err)
 	}
@@ -81,13 +98,13 @@ func Open(o Options) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, err := open(&o)
+	x, err := openStore(&o, false)
 	if err != nil && disposable(err) {
 		o.Logger.Warn("index cannot be used and is made anew from the log", "dir", o.Dir, "err", err)
 		if err := removeStore(&o); err != nil {
 			return nil, errors.Join(fmt.Errorf("remove the unusable index: %w", err), lock.Close())
 		}
-		x, err = open(&o)
+		x, err = openStore(&o, false)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open index %s: %w", o.Dir, err), lock.Close())
@@ -96,26 +113,78 @@ func Open(o Options) (*Index, error) {
 	return x, nil
 }
 
-// Close closes the index. No other call may be under way or follow.
+// OpenReadOnly opens an index as it is, to look at it: what would change it
+// must not be called. The window is the one that it was made for. One that
+// cannot be read, which Open would make anew, is an error that Unusable
+// recognises; one that is not there is fs.ErrNotExist.
+func OpenReadOnly(o Options) (*Index, error) {
+	o.setDefaults()
+	if _, err := o.FS.Stat(storeDir(&o)); err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	lock, err := lockDir(&o)
+	if err != nil {
+		return nil, err
+	}
+	x, err := openStore(&o, true)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open index %s: %w", o.Dir, err), lock.Close())
+	}
+	x.lock = lock
+	return x, nil
+}
+
+// Unusable reports whether an error of OpenReadOnly means that Open would throw
+// the index away and make it anew.
+func Unusable(err error) bool { return err != nil && !errors.Is(err, ErrLocked) && disposable(err) }
+
+// Remove throws an index away. It is made anew by the next Open.
+func Remove(o Options) error {
+	o.setDefaults()
+	lock, err := lockDir(&o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(removeStore(&o), lock.Close())
+}
+
+// Close writes what is pending and closes the index. No other call may be under
+// way or follow.
 func (x *Index) Close() error {
-	return errors.Join(x.db.Close(), x.lock.Close())
+	x.end()
+	x.background.Wait()
+	var err error
+	if !x.readOnly && x.failure.err() == nil {
+		x.mu.Lock()
+		if err = x.write(nil); err == nil {
+			err = x.saveAll()
+		}
+		x.mu.Unlock()
+	}
+	return errors.Join(err, x.db.Close(), x.lock.Close())
 }
 
 // Stats is what an operator sees of the index.
 type Stats struct {
-	IDs         int64  `json:"ids"` // within all generations that are kept
-	Generations int    `json:"generations"`
-	FilterBytes int    `json:"filter_bytes"`
-	DiskBytes   uint64 `json:"disk_bytes"`
+	// Window is how long an ID is remembered, in nanoseconds.
+	Window      time.Duration `json:"window"`
+	IDs         int64         `json:"ids"`     // within all generations that are kept
+	Pending     int           `json:"pending"` // facts that are not written yet
+	Generations int           `json:"generations"`
+	FilterBytes int           `json:"filter_bytes"`
+	DiskBytes   uint64        `json:"disk_bytes"`
 }
 
 // Stats returns the current figures.
 func (x *Index) Stats() Stats {
-	s := Stats{DiskBytes: x.db.Metrics().DiskSpaceUsage()}
+	s := Stats{Window: x.window, DiskBytes: x.db.Metrics().DiskSpaceUsage()}
+	x.pendingMu.RLock()
+	s.Pending = len(x.pending)
+	x.pendingMu.RUnlock()
 	for _, g := range *x.generations.Load() {
 		s.IDs += g.ids.Load()
 		s.Generations++
-		s.FilterBytes += g.filter.bytes()
+		s.FilterBytes += g.filter.Load().bytes()
 	}
 	return s
 }

@@ -1,6 +1,8 @@
 package index_test
 
 import (
+	"errors"
+	iofs "io/fs"
 	"testing"
 	"time"
 
@@ -99,7 +101,7 @@ func TestFuture(t *testing.T) {
 	if copies := apply(t, x, fact(ref, 2, 13, now)); copies != 1 {
 		t.Errorf("copies of a record from the future: got %d, want 1", copies)
 	}
-	if err := x.Expire(now.Add(900 * day)); err != nil {
+	if err := x.Maintain(now.Add(900 * day)); err != nil {
 		t.Fatal(err)
 	}
 	wantOffset(t, x, 1, now.Add(-30*day), 10)
@@ -210,4 +212,104 @@ func TestCheckpoints(t *testing.T) {
 		x = open(t, options(fs))
 	}
 	closeIndex(t, x)
+}
+
+// TestWindowOfFact: a source may remember its IDs for less time than the index
+// does. Its events may come again after that, and are then what answers.
+func TestWindowOfFact(t *testing.T) {
+	for _, written := range []bool{false, true} {
+		x, ref := openTest(t)
+		put := func(offset int64, at time.Time) (copies int) {
+			t.Helper()
+			f := fact(ref, 1, offset, at)
+			f.Window = time.Hour
+			copies = apply(t, x, f)
+			if written {
+				if _, err := x.Apply(nil, []index.Checkpoint{{Topic: ref, Offset: offset + 1}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return copies
+		}
+		for _, c := range []struct {
+			after      time.Duration
+			wantCopies int
+			want       int64
+		}{{0, 0, 1}, {59 * time.Minute, 1, 1}, {61 * time.Minute, 0, 3}, {119 * time.Minute, 1, 3}, {48 * time.Hour, 0, 5}} {
+			at := now.Add(-3 * day).Add(c.after)
+			offset := map[time.Duration]int64{0: 1, 59 * time.Minute: 2, 61 * time.Minute: 3, 119 * time.Minute: 4, 48 * time.Hour: 5}[c.after]
+			if got := put(offset, at); got != c.wantCopies {
+				t.Errorf("written %v, after %v: %d copies, want %d", written, c.after, got, c.wantCopies)
+			}
+			wantOffset(t, x, 1, at.Add(-time.Hour), c.want)
+		}
+	}
+}
+
+// TestFacts reads all facts: those that are written, those that are not yet,
+// and none that is dead.
+func TestFacts(t *testing.T) {
+	x, ref := openTest(t)
+	dead := topicRef(t, x, "other", index.TopicID{8})
+	apply(t, x, fact(ref, 1, 10, now), fact(dead, 2, 20, now))
+	if err := x.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	topicRef(t, x, "other", index.TopicID{9})
+	apply(t, x, fact(ref, 3, 30, now.Add(-20*day)))
+	got := make(map[int64]schemas.EventKey)
+	if err := x.Facts(func(f index.Fact) error { got[f.Offset] = f.Key; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[int64]schemas.EventKey{10: key(1), 30: key(3)}, got); diff != "" {
+		t.Errorf("facts (-want +got):\n%s", diff)
+	}
+	want := []index.Topic{{Ref: 3, Name: "other", ID: index.TopicID{9}}, {Ref: ref, Name: "webhooks", ID: topicID}}
+	if diff := cmp.Diff(want, x.Topics()); diff != "" {
+		t.Errorf("topics (-want +got):\n%s", diff)
+	}
+	stop := errors.New("stop")
+	if err := x.Facts(func(index.Fact) error { return stop }); err != stop {
+		t.Errorf("facts: %v, want the function's error", err)
+	}
+}
+
+// TestReadOnly looks at an index without changing it.
+func TestReadOnly(t *testing.T) {
+	fs := vfs.NewMem()
+	o := options(fs)
+	if _, err := index.OpenReadOnly(o); !errors.Is(err, iofs.ErrNotExist) {
+		t.Errorf("open what is not there: %v, want ErrNotExist", err)
+	}
+	o.Window = 10 * day
+	x := open(t, o)
+	ref := topicRef(t, x, "webhooks", topicID)
+	mark := index.Checkpoint{Topic: ref, Offset: 3, Epoch: 1}
+	if _, err := x.Apply([]index.Fact{fact(ref, 1, 1, now), fact(ref, 2, 2, now.Add(-9*day))}, []index.Checkpoint{mark}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := index.OpenReadOnly(o); !errors.Is(err, index.ErrLocked) || index.Unusable(err) {
+		t.Errorf("open while it is open: %v, want ErrLocked", err)
+	}
+	closeIndex(t, x)
+
+	o.Window = 0 // it is as it was made
+	for range 2 {
+		x, err := index.OpenReadOnly(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := x.Stats(); got.IDs != 2 || got.Window != 10*day {
+			t.Errorf("ids %d, window %v; want 2, 240h", got.IDs, got.Window)
+		}
+		wantOffset(t, x, 2, time.Time{}, 2)
+		wantMarks(t, x, ref, []index.Checkpoint{mark})
+		closeIndex(t, x)
+	}
+	if err := index.Remove(o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := index.OpenReadOnly(o); !errors.Is(err, iofs.ErrNotExist) {
+		t.Errorf("open what was removed: %v, want ErrNotExist", err)
+	}
 }

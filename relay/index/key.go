@@ -7,25 +7,28 @@ import (
 	"hooklog/schemas"
 )
 
-// Layout of the store, version 1. All integers are big-endian.
+// Layout of the store, version 2. All integers are big-endian.
 //
 //	m                      -> version u32, generation width ms i64, window ms i64, next topic reference u32
 //	t <ref u32>            -> topic ID [16], name
 //	c <ref u32> <part u32> -> offset i64, leader epoch i32
 //	f <gen u32> <key [16]> -> ref u32, partition u32, offset i64, time ms i64, body sum u32
+//	s <gen u32> <n u32>    -> n-th part of the generation's saved filter, see saved.go
 const (
 	kindMeta       = 'm'
 	kindTopic      = 't'
 	kindCheckpoint = 'c'
 	kindFact       = 'f'
+	kindSaved      = 's'
 
-	layoutVersion = 1
+	layoutVersion = 2
 
 	metaSize            = 4 + 8 + 8 + 4
 	topicKeySize        = 1 + 4
 	checkpointKeySize   = 1 + 4 + 4
 	checkpointValueSize = 8 + 4
 	factKeySize         = 1 + 4 + 16
+	savedKeySize        = 1 + 4 + 4
 	factValueSize       = 4 + 4 + 8 + 8 + 4
 )
 
@@ -44,6 +47,11 @@ type Fact struct {
 	Time time.Time
 	// BodySum is schemas.BodySum of the body.
 	BodySum uint32
+	// Window is how long the event's ID is remembered, where that is less than
+	// the index remembers; zero means as long as the index does. Apply uses it
+	// to tell a further copy from an event that may have come again; it is not
+	// kept.
+	Window time.Duration
 }
 
 func appendFactKey(dst []byte, generation uint32, key schemas.EventKey) []byte {
@@ -56,12 +64,20 @@ func generationStart(generation uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{kindFact}, generation)
 }
 
-func appendFactValue(dst []byte, f *Fact) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, uint32(f.Topic))
-	dst = binary.BigEndian.AppendUint32(dst, uint32(f.Partition))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(f.Offset))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(f.Time.UnixMilli()))
-	return binary.BigEndian.AppendUint32(dst, f.BodySum)
+func appendFactValue(dst []byte, p *pending) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(p.topic))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(p.partition))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(p.offset))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(p.millis))
+	return binary.BigEndian.AppendUint32(dst, p.bodySum)
+}
+
+func savedStart(generation uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{kindSaved}, generation)
+}
+
+func savedKey(generation, n uint32) []byte {
+	return binary.BigEndian.AppendUint32(savedStart(generation), n)
 }
 
 // parseFactValue reads what appendFactValue wrote; ok is false for a value of

@@ -13,9 +13,16 @@ import (
 // Lookup returns where the log holds an event whose record is not older than
 // notBefore. ok is false if the index does not know it.
 func (x *Index) Lookup(key schemas.EventKey, notBefore time.Time) (f Fact, ok bool, err error) {
+	asked := false
 	for _, g := range *x.generations.Load() {
-		if !g.filter.has(key) {
+		if !g.filter.Load().has(key) {
 			continue
+		}
+		if !asked {
+			asked = true
+			if p, ok := x.pendingFact(key); ok && p.millis >= notBefore.UnixMilli() && x.alive(p.topic) {
+				return p.fact(key), true, nil
+			}
 		}
 		f, found, err := x.get(g.id, key)
 		if err != nil {
@@ -61,4 +68,45 @@ func (x *Index) alive(ref TopicRef) bool {
 // fact is dead.
 func (x *Index) Position(f Fact) schemas.Position {
 	return schemas.Position{Topic: (*x.topics.Load())[f.Topic].name, Partition: f.Partition, Offset: f.Offset}
+}
+
+// Facts calls f for every fact that answers, in no particular order, as the
+// index is at the moment; it may be used meanwhile. It stops at f's first error
+// and returns it.
+func (x *Index) Facts(f func(Fact) error) (err error) {
+	if !x.readOnly {
+		x.mu.Lock()
+		err := x.failure.err()
+		if err == nil {
+			err = x.write(nil)
+		}
+		x.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kindFact}, UpperBound: []byte{kindFact + 1}})
+	if err != nil {
+		return x.failed("read facts", err)
+	}
+	defer func() {
+		if e := it.Close(); err == nil && e != nil {
+			err = x.failed("read facts", e)
+		}
+	}()
+	for it.First(); it.Valid(); it.Next() {
+		fact, ok := parseFactValue(schemas.EventKey(it.Key()[5:]), it.Value())
+		if !ok {
+			err := fmt.Errorf("index: malformed fact %x", it.Key())
+			x.failure.damaged(err)
+			return err
+		}
+		if !x.alive(fact.Topic) {
+			continue
+		}
+		if err := f(fact); err != nil {
+			return err
+		}
+	}
+	return nil // An error of the iterator comes with Close.
 }

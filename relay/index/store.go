@@ -1,6 +1,7 @@
 package index
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/record"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"hooklog/schemas"
@@ -21,6 +23,10 @@ import (
 // blockCacheBytes is the memory for what is read from disk. Nearly every lookup
 // ends in the filters; only duplicates and false answers get here.
 const blockCacheBytes = 64 << 20
+
+// l0Tables are gathered before they are merged. With the default of four the
+// merging costs more processor time than all the rest of a fact.
+const l0Tables = 32
 
 // ErrLocked is returned by Open if the index is open already, here or in
 // another process.
@@ -74,8 +80,8 @@ func removeStore(o *Options) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// open opens or makes the store and reads what is kept in memory.
-func open(o *Options) (x *Index, err error) {
+// openStore opens or makes the store and reads what is kept in memory.
+func openStore(o *Options, readOnly bool) (x *Index, err error) {
 	if _, err := o.FS.Stat(damagedFile(o)); err == nil {
 		return nil, fmt.Errorf("%w: damage was found when it was last in use", errUnusable)
 	}
@@ -96,7 +102,16 @@ func open(o *Options) (x *Index, err error) {
 		Cache:              cache,
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             pebbleLogger{f},
-		MemTableSize:       32 << 20,
+		ReadOnly:           readOnly,
+		// A batch of pendingLimit facts is larger than half of it and is taken as
+		// it is, sorted once, instead of being inserted fact by fact.
+		MemTableSize: 8 << 20,
+		// Each table of L0 spans a whole generation, so merging them costs the
+		// same for few as for many; a fact is looked up too seldom to care in how
+		// many of them it is looked for.
+		L0CompactionThreshold: l0Tables, L0StopWritesThreshold: 4 * l0Tables,
+		// One level below L0: with more of them every fact is merged once for each.
+		LBaseMaxBytes: 1 << 40,
 		// Memtables queue up while a flush is slow; writes wait only then.
 		MemTableStopWritesThreshold: 4,
 		EventListener: &pebble.EventListener{
@@ -108,16 +123,20 @@ func open(o *Options) (x *Index, err error) {
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		// Hashes do not get smaller, and unpacking was most of a duplicate.
+		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
 	db, err := pebble.Open(storeDir(o), opts)
 	if err != nil {
 		return nil, err
 	}
 	x = &Index{
-		db: db, now: o.Now, window: o.Window, width: generationWidth(o.Window), failure: f,
-		batch: make(map[schemas.EventKey]batched),
+		db: db, now: o.Now, window: o.Window, width: generationWidth(o.Window), failure: f, log: o.Logger,
+		readOnly: readOnly, pending: make(map[schemas.EventKey]pending),
 	}
+	x.lifetime, x.end = context.WithCancel(context.Background())
 	if err := x.load(); err != nil {
+		x.end()
 		return nil, errors.Join(err, db.Close())
 	}
 	return x, nil
@@ -195,23 +214,7 @@ func (f *failure) background(err error) {
 	f.latch(fmt.Errorf("index: write in the background: %w", err))
 }
 
-// commit writes a batch, without waiting for the disk. Where Pebble panics, at
-// times without a word to the logger, its locks stay held: whoever catches the
-// panic must find the index failed and not wait for them.
-func (x *Index) commit(what string, b *pebble.Batch) error {
-	finished := false
-	defer func() {
-		if !finished {
-			x.failure.latch(fmt.Errorf("index: %s: store has panicked", what))
-		}
-	}()
-	err := b.Commit(pebble.NoSync)
-	finished = true
-	if err != nil {
-		return x.failed(what, err)
-	}
-	return x.failure.err()
-}
+func errPanicked(what string) error { return fmt.Errorf("index: %s: store has panicked", what) }
 
 // failed is called with each error of the store.
 func (x *Index) failed(what string, err error) error {

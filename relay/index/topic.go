@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -38,6 +40,23 @@ func (x *Index) Topic(name string, id TopicID) (TopicRef, error) {
 		return x.replace(ref, topic{id: id, name: name})
 	}
 	return x.replace(0, topic{id: id, name: name})
+}
+
+// Topic is a topic that the index has facts of.
+type Topic struct {
+	Ref  TopicRef
+	Name string
+	ID   TopicID
+}
+
+// Topics returns the topics, by name.
+func (x *Index) Topics() []Topic {
+	var out []Topic
+	for ref, t := range *x.topics.Load() {
+		out = append(out, Topic{Ref: ref, Name: t.name, ID: t.id})
+	}
+	slices.SortFunc(out, func(a, b Topic) int { return strings.Compare(a.Name, b.Name) })
+	return out
 }
 
 // Reset makes every fact of a topic dead at once and returns its new reference,

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"hooklog/relay"
 )
@@ -34,8 +35,9 @@ func (b *builder) build() {
 	}
 	b.kafka()
 	b.limits()
-	b.window()
+	c.Window = b.window(doc.Dedupe, defaultWindow)
 	b.sources()
+	b.retentionFits()
 	b.groups()
 	b.ports()
 	b.topicNames()
@@ -98,19 +100,30 @@ func (b *builder) limits() {
 	}
 }
 
-func (b *builder) window() {
-	d := b.doc.Dedupe
+// window reads how long IDs are remembered.
+func (b *builder) window(d *dedupeDoc, otherwise time.Duration) time.Duration {
 	if d == nil {
 		d = &dedupeDoc{}
 	}
-	w := d.Window.or(defaultWindow)
-	b.config.Window = w
-	switch retention := b.config.Kafka.Topics.Retention; {
+	w := d.Window.or(otherwise)
+	switch {
+	case !d.Window.isSet(): // The default, or judged where it stands.
 	case w < minWindow:
 		b.wrong(d.Window.place, fmt.Sprintf("want at least %v, got %s", minWindow, d.Window.shown()))
 	case w < shortWindow:
 		b.doubt(d.Window.place, "many providers repeat an event for three days: copies that come after "+d.Window.source+" are taken for new events")
-	case retention > 0 && retention < w:
+	}
+	return w
+}
+
+// retentionFits compares how long topics keep events with how long IDs are
+// remembered.
+func (b *builder) retentionFits() {
+	longest := b.config.Window
+	for i := range b.config.Sources {
+		longest = max(longest, b.config.Sources[i].Window)
+	}
+	if r := b.config.Kafka.Topics.Retention; r > 0 && r < longest {
 		b.doubt(b.doc.Kafka.Retention.place, "the topic forgets events sooner than dedupe.window: a lost index cannot be read back in full")
 	}
 }

@@ -93,6 +93,7 @@ type sourceDoc struct {
 	MaxBody    size            `yaml:"max_body"`
 	Deadline   duration        `yaml:"deadline"`
 	Outage     text            `yaml:"outage"`
+	Dedupe     *dedupeDoc      `yaml:"dedupe"`
 	Topic      text            `yaml:"topic"`
 	Response   *responseDoc    `yaml:"response"`
 }

@@ -63,9 +63,10 @@ func TestFull(t *testing.T) {
 		"body:account:body:id", "header:X-Kind.body:type", "body:created",
 	})
 	equal(t, "stripe's response", stripe.Response, &relay.Response{Status: 202, ContentType: "text/plain", Body: "ok 8088 ${PORT}"})
-	equal(t, "stripe's bounds", []any{stripe.MaxBody, stripe.Deadline, stripe.Unverified}, []any{2 << 20, 5 * time.Second, false})
+	equal(t, "stripe's bounds", []any{stripe.MaxBody, stripe.Deadline, stripe.Unverified, stripe.Window}, []any{2 << 20, 5 * time.Second, false, 90 * 24 * time.Hour})
 
 	acme := cfg.Sources[1]
+	equal(t, "acme's window, which is that of all", acme.Window, 14*24*time.Hour)
 	equal(t, "acme.v2", []any{acme.Preset, acme.Verifier.Scheme(), acme.Topic, acme.Address, acme.MaxBody, acme.Deadline, acme.Response, acme.Type.IsZero()}, []any{
 		"", "hmac", "hooks", "http://:8088/hooks/acme.v2", relay.DefaultMaxBody, relay.DefaultDeadline, (*relay.Response)(nil), true,
 	})

@@ -32,6 +32,7 @@ func (b *builder) source(e *entry[*sourceDoc]) Source {
 			URL:        b.publicURL(&doc.URL),
 			MaxBody:    int(doc.MaxBody.or(relay.DefaultMaxBody)),
 			Deadline:   doc.Deadline.or(relay.DefaultDeadline),
+			Window:     b.window(doc.Dedupe, b.config.Window),
 			Topic:      b.topic(&doc.Topic, b.config.Kafka.Topic, topicUse{written: true}),
 			Response:   b.response(doc.Response),
 		},
@@ -163,8 +164,8 @@ func (b *builder) bounds(doc *sourceDoc, s *Source) {
 	} else if d.isSet() && d.value > longDeadline {
 		b.doubt(d.place, "most providers give up sooner, and send again what was taken", "the default is "+relay.DefaultDeadline.String())
 	}
-	if t := doc.Tolerance; t.isSet() && t.value > b.config.Window/2 {
-		b.wrong(t.place, fmt.Sprintf("a copy could be replayed after dedupe.window (%v) has forgotten the first", b.config.Window), "at most half of it")
+	if t := doc.Tolerance; t.isSet() && t.value > s.Window/2 {
+		b.wrong(t.place, fmt.Sprintf("a copy could be replayed after dedupe.window (%v) has forgotten the first", s.Window), "at most half of it")
 	} else if t.isSet() && t.value > time.Hour {
 		b.doubt(t.place, "a captured request can be replayed that long")
 	}
