@@ -391,8 +391,8 @@ func (s *Server) notReady() string {
 func (s *Server) Ready() (bool, string) {
 	if reason := s.notReady(); reason != "" {
 		if s.phase.Load() == serving {
-			if f := s.follower.Stats(); !f.CaughtUp && f.Total > 0 {
-				reason = fmt.Sprintf("%s (%d of %d records)", reason, f.Read, f.Total)
+			if p := s.follower.Progress(); !s.follower.CaughtUp() && p.Total > 0 {
+				reason = fmt.Sprintf("The index is catching up with the log: %v.", p)
 			}
 			if p := s.follower.Problem(); p != "" {
 				reason += " " + p

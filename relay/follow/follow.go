@@ -70,16 +70,19 @@ type Follower struct {
 	problem  atomic.Pointer[string] // why the log cannot be followed; nil: it can
 
 	checked time.Time // when topics were last compared; used by Run alone
+	logged  time.Time // when progress was last logged; used by Run alone
 
 	// mu guards all below. It is held while facts are applied, so that a topic
 	// cannot change its reference between a fact and its coverage; the index's
 	// own mutex comes after it. Brokers are never waited for under it.
-	mu        sync.Mutex
-	topics    map[string]*topicState
-	saved     time.Time
-	copies    int64
-	foreign   int64
-	undecoded int64
+	mu     sync.Mutex
+	topics map[string]*topicState
+	saved  time.Time
+	// behindSince is when catching up began; zero before it does.
+	behindSince time.Time
+	copies      int64
+	foreign     int64
+	undecoded   int64
 }
 
 // New returns a follower; nothing is opened or read before Run.
@@ -137,6 +140,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		if err != nil && !errors.As(err, new(brokerError)) {
 			return err
 		}
+		f.logProgress()
 		more, readErr := f.read(ctx)
 		if readErr != nil && !errors.As(readErr, new(brokerError)) {
 			return readErr

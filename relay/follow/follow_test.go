@@ -30,7 +30,7 @@ func TestCatchUpFromNothing(t *testing.T) {
 			}
 		}
 	}
-	if s := r.Stats(); s.Read != 150 || s.Total != 150 || s.Foreign != 150 || s.Behind != 0 {
+	if s := r.Stats(); s.Progress.Read != 150 || s.Progress.Total != 150 || s.Progress.Percent() != 100 || s.Foreign != 150 || s.Behind != 0 {
 		t.Errorf("stats: %+v, want 150 read of 150", s)
 	}
 	f, _, _ := r.index.Lookup(key(3), time.Time{})
@@ -49,7 +49,7 @@ func TestCatchUpFromCheckpoint(t *testing.T) {
 
 	r := startCaughtUp(t, c, fs)
 	r.wantForeign(t, 10)
-	if s := r.Stats(); s.Read != 10 || s.Total != 10 {
+	if s := r.Stats().Progress; s.Read != 10 || s.Total != 10 {
 		t.Errorf("stats: %+v, want 10 read of 10", s)
 	}
 	for i := range 50 {

@@ -76,39 +76,6 @@ func (f *Follower) Marks(topic string) []Mark {
 	return out
 }
 
-// Stats is what an operator sees of a follower.
-type Stats struct {
-	CaughtUp bool `json:"caught_up"`
-	// Read and Total count records while catching up.
-	Read  int64 `json:"read"`
-	Total int64 `json:"total"`
-	// Foreign records were fetched: those of other writers, and own ones whose
-	// acknowledgement was late. Copies are further records of an event the
-	// index knew; Undecoded are none of ours.
-	Foreign   int64 `json:"foreign"`
-	Copies    int64 `json:"copies"`
-	Undecoded int64 `json:"undecoded"`
-	// Behind is how many records are not covered yet.
-	Behind int64 `json:"behind"`
-}
-
-// Stats returns the current figures.
-func (f *Follower) Stats() Stats {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s := Stats{CaughtUp: f.CaughtUp(), Foreign: f.foreign, Copies: f.copies, Undecoded: f.undecoded}
-	for _, t := range f.topics {
-		for _, p := range t.partitions {
-			if p.known {
-				s.Read += min(p.low, p.goal) - p.start
-				s.Total += p.goal - p.start
-				s.Behind += max(0, p.end-p.low)
-			}
-		}
-	}
-	return s
-}
-
 // save writes the checkpoints that have moved, now and then or at once.
 func (f *Follower) save(atOnce bool) error {
 	f.mu.Lock()

@@ -92,6 +92,7 @@ func (f *Follower) learn(name string, rt *kmsg.MetadataResponseTopic) error {
 			f.log.Warn("topic was made anew: what the old one held is forgotten", "topic", name)
 		}
 		f.caughtUp.Store(false)
+		f.behindSince = time.Time{}
 		ref, err := f.opts.Index.Topic(name, id)
 		if err != nil {
 			return err
@@ -168,6 +169,9 @@ func (f *Follower) startPartitions(ctx context.Context) error {
 			end: end.offset, epoch: end.epoch, before: end.offset, goal: end.offset, start: from,
 			saved: -1,
 		}
+		if from < end.offset && (f.CaughtUp() || f.behindSince.IsZero()) {
+			f.behindSince, f.logged = time.Now(), time.Now()
+		}
 		if marked {
 			p.saved = mark.Offset
 		}
@@ -220,6 +224,7 @@ func (f *Follower) lost(t *topicState, partition int32, had, end int64) error {
 	f.log.Error("log has lost records: the index is read again",
 		"topic", t.name, "partition", partition, "offset", had, "end", end)
 	f.caughtUp.Store(false)
+	f.behindSince = time.Time{}
 	ref, err := f.opts.Index.Reset(t.ref)
 	if err != nil {
 		return err

@@ -36,6 +36,25 @@ func (x *Index) Lookup(key schemas.EventKey, notBefore time.Time) (f Fact, ok bo
 	return Fact{}, false, x.failure.err()
 }
 
+// Has reports whether the index has a fact of an event at exactly that place. It
+// need not be the one that Lookup returns: an event that came again after its
+// window has several.
+func (x *Index) Has(f Fact) (bool, error) {
+	same := func(o Fact) bool { return o.Topic == f.Topic && o.Partition == f.Partition && o.Offset == f.Offset }
+	if p, ok := x.pendingFact(f.Key); ok && same(p.fact(f.Key)) {
+		return true, nil
+	}
+	for _, g := range *x.generations.Load() {
+		if !g.filter.Load().has(f.Key) {
+			continue
+		}
+		if old, found, err := x.get(g.id, f.Key); err != nil || found && same(old) {
+			return err == nil, err
+		}
+	}
+	return false, x.failure.err()
+}
+
 // get returns the fact of a key in one generation, dead or alive.
 func (x *Index) get(generation uint32, key schemas.EventKey) (Fact, bool, error) {
 	var stack [factKeySize]byte
