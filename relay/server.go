@@ -46,9 +46,10 @@ type Server struct {
 	follower *follow.Follower
 	producer *producer
 
-	phase   atomic.Uint32
-	failure atomic.Pointer[error]
-	failed  chan struct{}
+	phase     atomic.Uint32
+	verifying sync.Mutex // held while the index is verified
+	failure   atomic.Pointer[error]
+	failed    chan struct{}
 	// abandoned is closed when the producer has given up at shutdown: who still
 	// waits for an acknowledgement waits in vain.
 	abandoned chan struct{}
@@ -204,8 +205,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		}
 	}()
 
-	window := s.sources.longestWindow(s.opts.Window)
-	s.index, err = index.Open(index.Options{Dir: s.opts.Dir, Window: window, Logger: s.log})
+	s.index, err = index.Open(s.indexOptions())
 	if err != nil {
 		return err
 	}
@@ -219,9 +219,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	for t := range batchBytes {
 		topics = append(topics, t)
 	}
-	s.follower, err = follow.New(follow.Options{
-		Client: s.opts.Client, Index: s.index, Topics: topics, Window: window, WindowOf: s.sources.window, Logger: s.log,
-	})
+	s.follower, err = follow.New(s.followOptions(s.index, topics))
 	if err != nil {
 		return err
 	}

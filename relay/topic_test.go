@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"hooklog/relay"
+	"hooklog/schemas"
 )
 
 // TestTopicDeleted: a topic that goes while the relay runs comes back, made by
@@ -55,6 +60,75 @@ func TestTopicDeleted(t *testing.T) {
 			checkTopic(t, k, renewed.places)
 		})
 	}
+}
+
+// TestPartitionsAdded: when a topic gets more partitions an ID lands in another
+// one, and is known all the same: also what others write there, and after the
+// index was lost.
+func TestPartitionsAdded(t *testing.T) {
+	k := startKafka(t)
+	dir := filepath.Join(t.TempDir(), "index")
+	o := func(o *relay.Options) { o.Dir, o.Topics.Partitions = dir, 2 }
+	r := start(t, k, o)
+	kept := &promises{places: make(map[string]string)}
+	for i := range 20 {
+		kept.insist(t, r, fmt.Sprint("msg_", i))
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.MetadataMinAge(10*time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).UpdatePartitions(t.Context(), 7, topicName); err != nil {
+		t.Fatal(err)
+	}
+	foreign := schemas.Encode(&schemas.Event{
+		ID: "msg_foreign", Source: "demo", Type: "test.made", Received: time.Now(), Scheme: "none",
+		Method: "POST", Target: "/hooks/demo", Body: []byte("{}"),
+	}, topicName)
+	foreign.Partition = 6
+	if err := client.ProduceSync(t.Context(), foreign).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	kept.places["msg_foreign"] = topicName + "/6@0"
+	eventually(t, func() error {
+		if got := r.Lookup("demo", "msg_foreign"); got != kept.places["msg_foreign"] {
+			return fmt.Errorf("msg_foreign is at %q, want %q", got, kept.places["msg_foreign"])
+		}
+		return nil
+	})
+	// The producer learns of them as its metadata ages; what was accepted before
+	// stays known wherever its ID would land now.
+	check := func(when string) {
+		t.Helper()
+		for id, place := range kept.places {
+			if a := r.post(t, demoSource(t), id, bodyOf(1)); a.status != 200 || a.code(t) != "duplicate" || a.place(t) != place {
+				t.Errorf("%s: %s again: %v, want a duplicate at %s", when, id, a, place)
+			}
+		}
+	}
+	check("after partitions were added")
+	stop(t, r)
+	r = start(t, k, o) // its producer knows all partitions from the start
+	check("after a restart")
+	for i := range 60 {
+		kept.insist(t, r, fmt.Sprint("msg_later_", i))
+	}
+	seen := make(map[string]bool)
+	for _, place := range kept.places {
+		partition, _, _ := strings.Cut(place, "@")
+		seen[partition] = true
+	}
+	if len(seen) != 7 {
+		t.Errorf("events lie in %d partitions, want 7", len(seen))
+	}
+	stop(t, r)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, k, o)
+	check("after the index was lost")
+	checkTopic(t, k, kept.places)
 }
 
 // TestTopicSettings: a topic that would break a guarantee is refused by the

@@ -122,6 +122,7 @@ EXAMPLES
 		checkCommand(w),
 		sendCommand(w),
 		tailCommand(w),
+		indexCommand(w),
 		versionCommand(w),
 	)
 	return root

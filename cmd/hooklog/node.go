@@ -82,6 +82,7 @@ func (w *world) runNode(ctx context.Context, c *config.Config, p parts) (err err
 // before anything has begun.
 func (n *node) open() error {
 	var components []admin.Component
+	queries := make(map[string]admin.Query)
 	if n.parts.relay {
 		o := n.config.RelayOptions()
 		o.Registerer = n.registry
@@ -94,6 +95,7 @@ func (n *node) open() error {
 			return portTaken(err, "listen", "--listen", n.config.Listen)
 		}
 		components = append(components, relayComponent{n.relay})
+		queries[verifyQuery] = n.verifyIndex
 	}
 	options, closeAll, err := n.config.Open(n.parts.groups, n.stdout, n.log.With("part", "group"))
 	n.close = closeAll
@@ -110,7 +112,7 @@ func (n *node) open() error {
 		components = append(components, groupComponent{o.Group, group})
 	}
 	n.admin = admin.New(admin.Options{
-		Listen: n.config.Admin, Gatherer: n.registry, Components: components, Version: version,
+		Listen: n.config.Admin, Gatherer: n.registry, Components: components, Queries: queries, Version: version,
 		Logger: n.log.With("part", "admin"),
 	})
 	if err := n.admin.Listen(); err != nil {
@@ -223,6 +225,20 @@ func (n *node) announce(ctx context.Context) {
 	if n.parts.ready != nil {
 		n.parts.ready(n.config)
 	}
+}
+
+// verifyQuery is the name of verifyIndex at the admin listener.
+const verifyQuery = "index/verify"
+
+func (n *node) verifyIndex(ctx context.Context) (any, error) {
+	if ok, reason := n.relay.Ready(); !ok {
+		return nil, fmt.Errorf("%w: %s", admin.ErrBusy, reason)
+	}
+	found, err := n.relay.VerifyIndex(ctx, nil)
+	if errors.Is(err, relay.ErrVerifying) {
+		err = fmt.Errorf("%w: %w", admin.ErrBusy, err)
+	}
+	return found, err
 }
 
 // relayComponent shows the relay to the operator.

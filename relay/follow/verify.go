@@ -55,7 +55,7 @@ const (
 // by a Follower. progress may be nil. It returns an error if the topics cannot
 // be read.
 func Verify(ctx context.Context, o Options, progress func(Progress)) ([]Comparison, error) {
-	o.Window = o.Index.Stats().Window
+	o.Window = o.Index.Window()
 	f, err := New(o)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -211,5 +212,41 @@ func TestLockDenied(t *testing.T) {
 	_, err := index.Open(options(lockDenied{vfs.NewMem()}))
 	if !errors.Is(err, fs.ErrPermission) || errors.Is(err, index.ErrLocked) {
 		t.Errorf("open: %v, want permission denied and not ErrLocked", err)
+	}
+}
+
+// TestOpenOnBadDisk opens an index that is whole on a disk that is full or cannot
+// be written: that is an error which says why, and no reason to make it anew.
+func TestOpenOnBadDisk(t *testing.T) {
+	for name, why := range map[string]syscall.Errno{"full": syscall.ENOSPC, "read-only": syscall.EROFS, "failing": syscall.EIO} {
+		t.Run(name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			x := open(t, options(mem))
+			ref := topicRef(t, x, "webhooks", topicID)
+			apply(t, x, fact(ref, 1, 1, now))
+			closeIndex(t, x)
+
+			var log logBuffer
+			o := options(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+				switch op.Kind {
+				case errorfs.OpCreate, errorfs.OpMkdirAll, errorfs.OpRename, errorfs.OpRemove, errorfs.OpFileWrite, errorfs.OpReuseForWrite:
+					return &fs.PathError{Op: "write", Path: op.Path, Err: why}
+				}
+				return nil
+			})))
+			o.Logger = log.logger()
+			if x, err := index.Open(o); !errors.Is(err, why) {
+				if err == nil {
+					_ = x.Close()
+				}
+				t.Errorf("open: %v, want an error that is %v", err, why)
+			}
+			if log.has(anew) {
+				t.Errorf("the index was made anew:\n%s", log.String())
+			}
+			x = open(t, options(mem))
+			defer closeIndex(t, x)
+			wantOffset(t, x, 1, time.Time{}, 1)
+		})
 	}
 }

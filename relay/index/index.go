@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -138,9 +139,26 @@ func OpenReadOnly(o Options) (*Index, error) {
 // the index away and make it anew.
 func Unusable(err error) bool { return err != nil && !errors.Is(err, ErrLocked) && disposable(err) }
 
+// Free reports whether nobody has an index open: nil, or an error that is
+// ErrLocked if somebody does. One that is not there is free.
+func Free(o Options) error {
+	o.setDefaults()
+	if _, err := o.FS.Stat(o.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	lock, err := lockDir(&o)
+	if err != nil {
+		return err
+	}
+	return lock.Close()
+}
+
 // Remove throws an index away. It is made anew by the next Open.
 func Remove(o Options) error {
 	o.setDefaults()
+	if _, err := o.FS.Stat(o.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	lock, err := lockDir(&o)
 	if err != nil {
 		return err
@@ -164,20 +182,23 @@ func (x *Index) Close() error {
 	return errors.Join(err, x.db.Close(), x.lock.Close())
 }
 
+// Window is how long an ID is remembered.
+func (x *Index) Window() time.Duration { return x.window }
+
 // Stats is what an operator sees of the index.
 type Stats struct {
-	// Window is how long an ID is remembered, in nanoseconds.
-	Window      time.Duration `json:"window"`
-	IDs         int64         `json:"ids"`     // within all generations that are kept
-	Pending     int           `json:"pending"` // facts that are not written yet
-	Generations int           `json:"generations"`
-	FilterBytes int           `json:"filter_bytes"`
-	DiskBytes   uint64        `json:"disk_bytes"`
+	// WindowSeconds is how long an ID is remembered.
+	WindowSeconds float64 `json:"window_seconds"`
+	IDs           int64   `json:"ids"`     // within all generations that are kept
+	Pending       int     `json:"pending"` // facts that are not written yet
+	Generations   int     `json:"generations"`
+	FilterBytes   int     `json:"filter_bytes"`
+	DiskBytes     uint64  `json:"disk_bytes"`
 }
 
 // Stats returns the current figures.
 func (x *Index) Stats() Stats {
-	s := Stats{Window: x.window, DiskBytes: x.db.Metrics().DiskSpaceUsage()}
+	s := Stats{WindowSeconds: x.window.Seconds(), DiskBytes: x.db.Metrics().DiskSpaceUsage()}
 	x.pendingMu.RLock()
 	s.Pending = len(x.pending)
 	x.pendingMu.RUnlock()

@@ -299,8 +299,8 @@ func TestReadOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := x.Stats(); got.IDs != 2 || got.Window != 10*day {
-			t.Errorf("ids %d, window %v; want 2, 240h", got.IDs, got.Window)
+		if got := x.Stats(); got.IDs != 2 || x.Window() != 10*day {
+			t.Errorf("ids %d, window %v; want 2, 240h", got.IDs, x.Window())
 		}
 		wantOffset(t, x, 2, time.Time{}, 2)
 		wantMarks(t, x, ref, []index.Checkpoint{mark})

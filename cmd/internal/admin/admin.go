@@ -6,6 +6,7 @@
 //	GET /readyz          200, or 503 with the reasons
 //	GET /metrics         Prometheus
 //	GET /api/v1/status   what each component is doing
+//	GET /api/v1/NAME     the answer of a query, such as index/verify
 //	GET /debug/pprof/    profiles, but for the command line
 //
 // It only reads: any other method than GET and HEAD is refused.
@@ -48,11 +49,21 @@ type Options struct {
 	Gatherer prometheus.Gatherer
 	// Components are asked in this order. Without any the process is ready.
 	Components []Component
+	// Queries find something out, by the name that follows /api/v1/ in their
+	// address. Their answers encode as JSON. They may take their time: their
+	// context ends with the request or the server.
+	Queries map[string]Query
 	// Version of the program, shown as it is.
 	Version string
 	// Logger gets what goes wrong; nil discards it.
 	Logger *slog.Logger
 }
+
+// Query finds something out. An error that is ErrBusy is answered 503.
+type Query func(context.Context) (any, error)
+
+// ErrBusy is returned by a Query that cannot be served at the moment.
+var ErrBusy = errors.New("busy")
 
 // Server is the private listener. Use it once: New, Listen, Run. Drain may be
 // called from any goroutine.
@@ -89,6 +100,9 @@ func New(o Options) *Server {
 	mux.HandleFunc("/livez", s.live)
 	mux.HandleFunc("/readyz", s.ready)
 	mux.HandleFunc("/api/v1/status", s.status)
+	for name, q := range o.Queries {
+		mux.HandleFunc("/api/v1/"+name, func(w http.ResponseWriter, r *http.Request) { s.query(w, r, q) })
+	}
 	mux.Handle("/metrics", promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 		MaxRequestsInFlight: scrapes,
@@ -232,6 +246,23 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		"started":    s.started.UTC().Format(time.RFC3339),
 		"components": components,
 	})
+}
+
+func (s *Server) query(w http.ResponseWriter, r *http.Request, q Query) {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+		http.Error(w, "this connection has a deadline that cannot be lifted", http.StatusInternalServerError)
+		return
+	}
+	answer, err := q(r.Context())
+	switch {
+	case errors.Is(err, ErrBusy):
+		w.Header().Set("Retry-After", "5")
+		s.write(w, http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
+	case err != nil:
+		s.write(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
+	default:
+		s.write(w, http.StatusOK, answer)
+	}
 }
 
 func (s *Server) write(w http.ResponseWriter, status int, v any) {

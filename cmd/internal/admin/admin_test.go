@@ -36,11 +36,18 @@ func (c *component) Ready() (bool, string) {
 
 func start(t *testing.T, components ...admin.Component) (url string, stop func() error) {
 	t.Helper()
+	return startWith(t, admin.Options{Components: components})
+}
+
+// startWith runs a server with a metric until the test ends or stop is called.
+func startWith(t *testing.T, o admin.Options) (url string, stop func() error) {
+	t.Helper()
 	reg := prometheus.NewRegistry()
 	count := prometheus.NewCounter(prometheus.CounterOpts{Name: "hooklog_test_total", Help: "Test."})
 	count.Add(7)
 	reg.MustRegister(count)
-	s := admin.New(admin.Options{Listen: "127.0.0.1:0", Gatherer: reg, Components: components, Version: "v1.2.3"})
+	o.Listen, o.Gatherer, o.Version = "127.0.0.1:0", reg, "v1.2.3"
+	s := admin.New(o)
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}
