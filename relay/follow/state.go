@@ -76,7 +76,8 @@ func (f *Follower) Marks(topic string) []Mark {
 	return out
 }
 
-// save writes the checkpoints that have moved, now and then or at once.
+// save writes the checkpoints that have moved, now and then or at once, and
+// maintains the index.
 func (f *Follower) save(atOnce bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -97,14 +98,13 @@ func (f *Follower) save(atOnce bool) error {
 			}
 		}
 	}
-	if len(marks) == 0 {
-		return nil
-	}
-	if _, err := f.opts.Index.Apply(nil, marks); err != nil {
-		return err
-	}
-	for i, p := range moved {
-		p.saved = marks[i].Offset
+	if len(marks) > 0 {
+		if _, err := f.opts.Index.Apply(nil, marks); err != nil {
+			return err
+		}
+		for i, p := range moved {
+			p.saved = marks[i].Offset
+		}
 	}
 	return f.opts.Index.Maintain(f.opts.Now())
 }
