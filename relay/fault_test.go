@@ -72,6 +72,36 @@ func TestBrokerFaults(t *testing.T) {
 	}
 }
 
+// TestNoProducerID: a client that was refused a producer ID never asks for
+// another, so it is replaced, though not with every record.
+func TestNoProducerID(t *testing.T) {
+	for _, refusal := range []*kerr.Error{kerr.ClusterAuthorizationFailed, kerr.UnknownServerError} {
+		t.Run(refusal.Message, func(t *testing.T) {
+			t.Parallel()
+			k := startKafka(t)
+			var n network
+			fault := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: refusal, Count: -1})
+			r := start(t, k, n.through)
+			p := &promises{places: make(map[string]string)}
+			for i := range 5 {
+				if p.try(t, r, fmt.Sprint("msg_", i)) {
+					t.Error("an event was accepted")
+				}
+			}
+			if hits := fault.Hits(); hits > 30 {
+				t.Errorf("%d producer IDs were asked for in about 5 s", hits)
+			}
+			fault.Remove()
+			for i := range 5 {
+				p.insist(t, r, fmt.Sprint("msg_", i))
+			}
+			r.checkSettled(t)
+			checkTopic(t, k, p.places)
+			checkDuplicates(t, k, r, p.places)
+		})
+	}
+}
+
 // TestDoubtOnIdlePartition: no later record proves that one is absent, so the
 // log is read to its end after a while. One that is there is found at once.
 func TestDoubtOnIdlePartition(t *testing.T) {

@@ -17,6 +17,9 @@ import (
 	"hooklog/schemas"
 )
 
+// replaceEvery is how old a client must be to be replaced.
+const replaceEvery = 250 * time.Millisecond
+
 // errStalled releases a claim that was made while the log does not acknowledge.
 var errStalled = errors.New("log does not acknowledge")
 
@@ -55,8 +58,11 @@ type producer struct {
 	progress    atomic.Int64 // when an acknowledgement last came, or outstanding left zero; Unix ns
 	probed      atomic.Int64 // when a record was last let through to a silent log; Unix ns
 
-	mu       sync.RWMutex // guards the two below; held while producing, so that no client is replaced under a record
+	replacing atomic.Pointer[kgo.Client] // who is replaced, or was the last to be
+
+	mu       sync.RWMutex // guards the three below; held while producing, so that no client is replaced under a record
 	client   *kgo.Client
+	made     time.Time // when the client was
 	closed   bool
 	retiring sync.WaitGroup // clients being closed
 	promises sync.WaitGroup // records whose promise has not ended
@@ -92,7 +98,7 @@ func newProducer(lifetime context.Context, opts []kgo.Opt, claims *claim.Table, 
 	}
 	return &producer{
 		opts: opts, claims: claims, settled: settled, log: log, ack: ack,
-		lifetime: lifetime, client: client,
+		lifetime: lifetime, client: client, made: time.Now(),
 	}, nil
 }
 
@@ -146,7 +152,7 @@ func (p *producer) promise(client *kgo.Client, s settlement, start time.Time) {
 	default:
 		s.serial = p.serial.Load()
 		p.claims.Doubt(s.claim)
-		if replaceable(s.err) {
+		if replaceable(s.err) && p.replacing.Swap(client) != client {
 			p.retiring.Add(1)
 			go p.replace(client)
 		}
@@ -154,13 +160,14 @@ func (p *producer) promise(client *kgo.Client, s settlement, start time.Time) {
 	p.settled <- s
 }
 
-// replaceable reports whether a client will not produce again: it has found
-// that the broker does not know the sequence it is at, or it goes on asking for
-// a topic that was made anew by the ID of the old one.
+// replaceable reports whether a client may not produce again: it has found that
+// the broker does not know the sequence it is at, it goes on asking for a topic
+// that was made anew by the ID of the old one, or it was refused a producer ID
+// and never asks for another. To replace one that would have gone on is no harm.
 func replaceable(err error) bool {
 	for _, fatal := range []error{
 		kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerIDMapping, kerr.InvalidProducerEpoch,
-		kerr.UnknownTopicID,
+		kerr.UnknownTopicID, kerr.ClusterAuthorizationFailed, kerr.UnknownServerError, kerr.InvalidRequest,
 	} {
 		if errors.Is(err, fatal) {
 			return true
@@ -173,6 +180,11 @@ func replaceable(err error) bool {
 // fails with ErrClientClosed and is in doubt.
 func (p *producer) replace(old *kgo.Client) {
 	defer p.retiring.Done()
+	p.mu.RLock()
+	age := time.Since(p.made)
+	p.mu.RUnlock()
+	// A broker that refuses every client must not be asked with every record.
+	time.Sleep(replaceEvery - age)
 	p.mu.Lock()
 	if p.client != old || p.closed {
 		p.mu.Unlock()
@@ -182,7 +194,7 @@ func (p *producer) replace(old *kgo.Client) {
 	if err != nil {
 		panic("BUG: options that made a client make another: " + err.Error())
 	}
-	p.client = client
+	p.client, p.made = client, time.Now()
 	p.mu.Unlock()
 	p.log.Warn("producer lost its place in the log and is replaced")
 	old.Close()
