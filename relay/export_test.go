@@ -6,14 +6,24 @@ import (
 	"net"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/valyala/fasthttp"
 
+	"hooklog/relay/index"
 	"hooklog/schemas"
 )
 
 // SetClock replaces the clock that requests are judged and stamped by. Call it
 // before Run.
 func (s *Server) SetClock(now func() time.Time) { s.clock = now }
+
+// OnDisk gives the index another file system. Call it before Run.
+func (s *Server) OnDisk(fs vfs.FS) {
+	s.openIndex = func(o index.Options) (*index.Index, error) {
+		o.FS = fs
+		return index.Open(o)
+	}
+}
 
 // Handle serves one request without a connection. Call it only while Run runs.
 func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.handle(ctx) }

@@ -283,9 +283,9 @@ func eventually(t testing.TB, f func() error) {
 }
 
 // readTopic returns all records of a topic, in order of partition and offset.
-func readTopic(t testing.TB, cluster *kfake.Cluster, topic string) []*kgo.Record {
+func readTopic(t testing.TB, cluster *kfake.Cluster, topic string, opts ...kgo.Opt) []*kgo.Record {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.FetchMaxWait(50*time.Millisecond))
+	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.FetchMaxWait(50*time.Millisecond))...)
 	if err != nil {
 		t.Fatal(err)
 	}

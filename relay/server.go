@@ -40,6 +40,7 @@ type Server struct {
 	http      *fasthttp.Server
 	listener  *listener
 	clock     func() time.Time
+	openIndex func(index.Options) (*index.Index, error)
 
 	// Set by Run before the phase becomes serving; read by requests after.
 	index    *index.Index
@@ -78,6 +79,7 @@ func New(o Options) (*Server, error) {
 
 		httpStopped: make(chan struct{}),
 		clock:       time.Now,
+		openIndex:   index.Open,
 	}
 	s.requests.New = func() any { return newRequest() }
 	// Claims outlive their requests: until the log answers, and until their
@@ -205,7 +207,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		}
 	}()
 
-	s.index, err = index.Open(s.indexOptions())
+	s.index, err = s.openIndex(s.indexOptions())
 	if err != nil {
 		return err
 	}
