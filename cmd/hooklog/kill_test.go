@@ -67,7 +67,7 @@ func TestKillNine(t *testing.T) {
 	}
 	kafkas(t, func(t *testing.T, k cluster) {
 		r, until := newRelay(t, k), soakUntil(t)
-		stop := r.load(t)
+		stop := r.load(t, 16)
 		r.endure(t, rounds, moments, func() bool { return time.Now().Before(until) })
 		stop()
 		r.check(t)

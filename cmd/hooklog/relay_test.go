@@ -119,13 +119,13 @@ func (r *relay) start(t *testing.T) {
 	r.p = hooklog(t, r.dir, "serve", "--config", r.file)
 }
 
-// kill kills the relay, and notes what can be read of the topic then.
+// kill kills the relay, and notes where the logs end then.
 func (r *relay) kill(t *testing.T) {
 	t.Helper()
 	r.p.kill(t)
 	d := death{born: r.born, at: time.Now()}
 	if !r.kafka.embedded {
-		d.ends = endsNow(kadm.NewClient(r.look), r.topic)
+		d.ends = logEnds(kadm.NewClient(r.look), r.topic)
 	}
 	r.deaths = append(r.deaths, d)
 }
@@ -139,13 +139,13 @@ func (r *relay) removeIndex(t *testing.T) {
 
 // load starts sending; the returned function ends it after every event has
 // had its 2xx.
-func (r *relay) load(t *testing.T) (stop func()) {
+func (r *relay) load(t *testing.T, workers int) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	giveUp, abandon := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.sender.run(ctx, giveUp, 16)
+		r.sender.run(ctx, giveUp, workers)
 	}()
 	t.Cleanup(func() { cancel(); abandon(); <-done })
 	return func() {
@@ -189,7 +189,7 @@ func (r *relay) check(t *testing.T) {
 	if r.kafka.embedded && res.residue > 0 {
 		t.Errorf("%d events are in the topic twice; the embedded broker dies with the relay and leaves nothing", res.residue)
 	}
-	r.sender.known(t, r.sender.url)
+	r.sender.known(t, r.sender.url, res)
 	if after := len(readAll(t, r.kafka.brokers, r.topic)); after != res.records {
 		t.Errorf("the topic has %d records after every event was sent once more, want %d", after, res.records)
 	}

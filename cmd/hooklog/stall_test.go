@@ -43,7 +43,7 @@ func TestStalledBroker(t *testing.T) {
 		r.p.ready(t, r.admin)
 		// Warm connections, as in the middle of things.
 		r.sendAll(t, 64, 1<<10)()
-		ends := endsNow(kadm.NewClient(r.look), r.topic)
+		ends := logEnds(kadm.NewClient(r.look), r.topic)
 		pause("pause")
 		size := 1 << 10
 		if round%4 >= 2 {

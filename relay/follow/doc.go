@@ -8,8 +8,10 @@
 // other producers wrote, and what a late acknowledgement left open.
 //
 // It promises that a checkpoint is never ahead of the facts before it, that the
-// end it reads to is the high watermark, taken once and awaited (aborted and
-// control records count as read, an open transaction is waited for), and that a
+// end it reads to is that of the leader's log, taken once and awaited (records
+// that replicas lack become readable when these have them or are given up;
+// aborted and control records count as read, an open transaction is waited
+// for), and that a
 // log that lost records, or was made anew, takes its facts with it before
 // anything more is answered from them. Until the whole window of every topic
 // has been read it is not CaughtUp.

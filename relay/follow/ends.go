@@ -24,6 +24,7 @@ func (f *Follower) takeEnds(ctx context.Context) error {
 		return err
 	}
 	epochs, epochErr := f.epochEnds(ctx, f.leftEpochs(ends))
+	goals, goalErr := f.epochEnds(ctx, f.aimless(ends))
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -50,15 +51,23 @@ func (f *Follower) takeEnds(ctx context.Context) error {
 			continue // Its end counts once the old epoch's is known.
 		}
 		p.before, p.end, p.epoch, p.asked = p.end, end.offset, end.epoch, asked
+		if goal, ok := goals[k]; ok {
+			p.aim(max(goal, end.offset), end.epoch)
+		} else if goalErr == nil && !f.caughtUp.Load() { // The broker knows of no more than its high watermark.
+			p.aim(end.offset, end.epoch)
+		}
 	}
 	if complete {
 		f.maybeCaughtUp()
 	}
-	return errors.Join(err, epochErr)
+	return errors.Join(err, epochErr, goalErr)
 }
 
 // maybeCaughtUp notes that everything is covered that the log held when each
-// partition was first looked at, if it is. The caller holds f.mu.
+// partition was first looked at, if it is. That is more than could be read
+// then: a leader may have records that not all replicas in sync have, such as
+// those a killed relay was not answered, and they become readable later, when
+// the replicas have them or are given up. The caller holds f.mu.
 func (f *Follower) maybeCaughtUp() {
 	if f.caughtUp.Load() || len(f.topics) < len(f.opts.Topics) {
 		return
@@ -68,7 +77,7 @@ func (f *Follower) maybeCaughtUp() {
 			return
 		}
 		for _, p := range t.partitions {
-			if !p.known || p.low < p.goal {
+			if !p.known || !p.aimed || p.low < p.goal {
 				return
 			}
 		}
@@ -86,6 +95,25 @@ func (f *Follower) leftEpochs(ends map[at]listed) map[at]index.Checkpoint {
 	for k, end := range ends {
 		if p := f.partitionOf(k); p.epoch >= 0 && end.epoch >= 0 && p.epoch != end.epoch {
 			out[k] = index.Checkpoint{Partition: k.partition, Offset: p.end, Epoch: p.epoch}
+		}
+	}
+	return out
+}
+
+// aimless returns the partitions that are to catch up and whose goal is not
+// known, or was taken of a leader that leads no more: what only that one had is
+// gone. To ask where the present epoch ends is to ask where the leader's log
+// does.
+func (f *Follower) aimless(ends map[at]listed) map[at]index.Checkpoint {
+	if f.caughtUp.Load() {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make(map[at]index.Checkpoint)
+	for k, end := range ends {
+		if p := f.partitionOf(k); !p.aimed || p.goalEpoch != end.epoch {
+			out[k] = index.Checkpoint{Partition: k.partition, Offset: end.offset, Epoch: end.epoch}
 		}
 	}
 	return out

@@ -292,6 +292,66 @@ func TestNewLeaderWithLess(t *testing.T) {
 	f("with more", 25, false)
 }
 
+// TestAwaitsWhatReplicasLack starts while the leader has records that cannot be
+// read yet: whoever asks for one of them must not be told that it is new.
+func TestAwaitsWhatReplicasLack(t *testing.T) {
+	f := func(name string, moved int32, logEnd, lacking int) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			c := startKafka(t, 1)
+			cl := newClient(t, c)
+			produce(t, cl, 0, 0, 20)
+			var answers atomic.Int64
+			c.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+				c.KeepControl()
+				end := logEnd
+				if kreq.(*kmsg.OffsetForLeaderEpochRequest).Topics[0].Partitions[0].LeaderEpoch != 0 {
+					end = 20 + lacking
+				}
+				answers.Add(1)
+				return epochAnswer(kreq, int64(end)), nil, true
+			})
+			end, epoch := shorten(c)
+			end.Store(20)
+			r := start(t, c, vfs.NewMem(), nil)
+			r.wantKnown(t, 0, 20)
+			if moved > 0 { // What only the old leader had is gone.
+				epoch.Store(moved)
+			}
+			asked := answers.Load()
+			if lacking > 0 {
+				r.wantAsked(t)
+				if r.CaughtUp() {
+					t.Errorf("caught up at %d of a log that ends at %d", 20, 20+lacking)
+				}
+				produce(t, cl, 0, 20, 20+lacking)
+				end.Store(int64(20 + lacking))
+			}
+			r.waitCaughtUp(t)
+			r.wantKnown(t, 0, 20+lacking)
+			if got := answers.Load(); moved == 0 && got > asked+1 {
+				t.Errorf("asked %d times more where the log ends, want once at the start", got-asked)
+			}
+		})
+	}
+	f("replicas have all", 0, 20, 0)
+	f("replicas lack some", 0, 30, 10)
+	f("the next leader has less", 1, 30, 5)
+	f("the next leader lacks them", 1, 30, 0)
+}
+
+// wantAsked waits until the ends have been taken twice more.
+func (r *running) wantAsked(t testing.TB) {
+	t.Helper()
+	now := time.Now()
+	eventually(t, func() error {
+		if marks := r.Marks(topic); len(marks) == 0 || !marks[0].Asked.After(now.Add(50*time.Millisecond)) {
+			return fmt.Errorf("marks %+v, want them asked for after %v", marks, now)
+		}
+		return nil
+	})
+}
+
 // TestLogStartMoved lets retention remove records that were not read yet.
 func TestLogStartMoved(t *testing.T) {
 	t.Run("while down", func(t *testing.T) {

@@ -26,13 +26,22 @@ type partitionState struct {
 	asked  time.Time // when the request for it was sent
 	before int64     // the end before it: what is open below it is nobody's pending acknowledgement
 
-	goal  int64 // the first end: catching up means to cover it
-	start int64 // where catching up began
-	saved int64 // the checkpoint as written
+	goal      int64 // where the leader's log ended at first: catching up means to cover it
+	goalEpoch int32 // the leader epoch it ended so in
+	aimed     bool  // goal has been asked for
+	start     int64 // where catching up began
+	saved     int64 // the checkpoint as written
 
 	short   time.Time // since when the log ends before what is covered; zero: it does not
 	moved   bool      // what is open may have been removed: the log's start must be asked for
 	problem string    // why it could not be read; "": it could
+}
+
+// aim sets where catching up ends, unless it is known for that leader epoch.
+func (p *partitionState) aim(goal int64, epoch int32) {
+	if !p.aimed || p.goalEpoch != epoch {
+		p.goal, p.goalEpoch, p.aimed = goal, epoch, true
+	}
 }
 
 // partitionOf returns the state of a partition, or nil if it is not followed.
