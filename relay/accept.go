@@ -63,13 +63,13 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 	if string(r.Method) != fasthttp.MethodPost {
 		return refuse(MethodNotAllowed, "Events are sent by POST.")
 	}
-	if reason := s.notReady(); reason != "" {
+	if reason := s.closedTo(src); reason != "" {
 		return refuse(NotReady, reason)
 	}
 	if refusal := s.readBody(r, ctx); refusal != nil {
 		return *refusal
 	}
-	if reason := s.notReady(); reason != "" { // A slow body may outlast what it was sent to.
+	if reason := s.closedTo(src); reason != "" { // A slow body may outlast what it was sent to.
 		return refuse(NotReady, reason)
 	}
 	r.arrived = s.now()
@@ -82,6 +82,9 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 		return *refusal
 	}
 	s.identify(r)
+	if s.notReady() != "" { // What spools has come so far.
+		return s.keepUnseen(r, result)
+	}
 
 	start := s.now()
 	key := schemas.KeyOf(src.Name, r.id)
@@ -92,7 +95,7 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 	case claim.Joined:
 		s.metrics.joined.Inc()
 		s.noteConflict(r, cl.BodySum())
-		return s.await(r, cl, Duplicate)
+		return s.await(r, cl, nil)
 	case claim.Owner:
 	}
 	defer s.abandon(cl, src, r.arrived)
@@ -112,21 +115,33 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 		s.claims.Forget(cl)
 		return answer{outcome: Duplicate, position: pos}
 	}
+	if e, ok := s.inSpool(key); ok {
+		s.metrics.duplicates.Inc()
+		s.noteConflict(r, e.BodySum)
+		s.claims.Release(cl, errSpooled)
+		return answer{outcome: Spooled}
+	}
 	if !s.follower.CaughtUp() {
 		// It lost its facts since it was asked: what it does not know may be
 		// in the log all the same.
 		s.claims.Release(cl, errBehind)
+		if s.spools(src) {
+			return s.keepUnseen(r, result)
+		}
 		return refuse(NotReady, "The index is catching up with the log.")
 	}
 	s.metrics.news.Inc()
+	event := r.event(result)
+	rec := schemas.Encode(&event, src.Topic)
 	if !s.producer.admits(s.now(), src.Deadline) {
+		if s.spools(src) {
+			return s.keepInstead(r, cl, rec, errStalled)
+		}
 		s.claims.Release(cl, errStalled)
 		return refuse(LogUnavailable, "The log does not acknowledge at the moment.")
 	}
-
-	event := r.event(result)
-	s.producer.produce(schemas.Encode(&event, src.Topic), cl, src.Window)
-	return s.await(r, cl, Accepted)
+	s.producer.produce(rec, settlement{claim: cl, window: src.Window})
+	return s.await(r, cl, rec)
 }
 
 // abandon settles a claim that its owner leaves behind by a panic: the record
@@ -196,8 +211,9 @@ func (s *Server) identify(r *request) {
 
 // await waits until the claim's outcome is certain or the request's deadline
 // has come. The deadline ends the request and changes nothing about the claim:
-// an acknowledgement that comes later makes the sender's retry a duplicate.
-func (s *Server) await(r *request, cl *claim.Claim, committed Outcome) answer {
+// an acknowledgement that comes later makes the sender's retry a duplicate. rec
+// is the owner's record; nil says that the claim is somebody else's.
+func (s *Server) await(r *request, cl *claim.Claim, rec *kgo.Record) answer {
 	select {
 	case <-cl.Done():
 	default:
@@ -206,16 +222,45 @@ func (s *Server) await(r *request, cl *claim.Claim, committed Outcome) answer {
 		case <-cl.Done():
 			r.timer.Stop()
 		case <-r.timer.C:
-			return refuse(LogUnavailable, "The log did not acknowledge in time.")
+			return s.leave(r, cl, rec, "The log did not acknowledge in time.")
 		case <-s.abandoned:
 			r.timer.Stop()
-			return refuse(LogUnavailable, "The relay is shutting down and the log does not acknowledge.")
+			return s.leave(r, cl, rec, "The relay is shutting down and the log does not acknowledge.")
 		}
 	}
+	return s.settledAs(r, cl, rec)
+}
+
+// leave ends a request before the outcome of its claim is certain.
+func (s *Server) leave(r *request, cl *claim.Claim, rec *kgo.Record, why string) answer {
+	switch {
+	case rec == nil:
+		if _, ok := s.inSpool(cl.Key()); ok { // The owner has left it there.
+			return answer{outcome: Spooled}
+		}
+	case s.spools(r.source):
+		return s.overdue(r, cl, rec)
+	case !s.claims.Leave(cl):
+		return s.settledAs(r, cl, rec)
+	}
+	return refuse(LogUnavailable, why)
+}
+
+// settledAs answers a request whose claim's outcome is certain.
+func (s *Server) settledAs(r *request, cl *claim.Claim, rec *kgo.Record) answer {
 	pos, err := cl.Outcome()
 	switch {
+	case err == nil && rec == nil:
+		return answer{outcome: Duplicate, position: pos}
 	case err == nil:
-		return answer{outcome: committed, position: pos}
+		return answer{outcome: Accepted, position: pos}
+	case errors.Is(err, errSpooled):
+		return answer{outcome: Spooled}
+	case rec != nil && s.spools(r.source):
+		if _, refusal := s.keep(r, cl.Key(), rec, false); refusal != nil {
+			return *refusal
+		}
+		return answer{outcome: Spooled}
 	case errors.Is(err, kgo.ErrMaxBuffered):
 		return refuse(Overloaded, "Too many events wait for the log.")
 	}

@@ -10,13 +10,14 @@
 //	identify   ID and type                            schemas
 //	claim      new, joined or duplicate               claim, index
 //	produce    acks=all                               produce.go
+//	spool      where the log does not take it         spooling.go, spool
 //	settle     the fact, after the acknowledgement    settle.go, follow, index
 //	answer     one outcome, counted once              accept.go, answer.go
 //
 // # What it promises
 //
-// A 2xx is sent only after all in-sync replicas have the record, or for a copy
-// of an event that they have. Copies of one event, (source, ID), become one
+// A 2xx is sent only after all in-sync replicas have the record, or the spool has
+// it fsynced, or for a copy of an event that is kept so. Copies of one event, (source, ID), become one
 // record: in sequence, at the same moment, after a restart, with the index
 // lost, and when the acknowledgement comes after the sender was told 503. Every
 // request ends in exactly one Outcome.
@@ -37,6 +38,10 @@
 //     record of its partition.
 //  5. Shutdown follows the data: unready, stop accepting, answer, flush, write
 //     the facts, close, each with a deadline.
+//  6. An entry in the spool is the durable twin of a record: of the one that the
+//     producer still holds, if the deadline came first, else of one that is yet
+//     to be handed over. At most one of them is under way at a time, under the
+//     event's claim; the fact comes first, then the entry goes.
 //
 // # What remains
 //

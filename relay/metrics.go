@@ -16,6 +16,9 @@ type metrics struct {
 	claimSeconds   prometheus.Observer
 
 	news, joined, duplicates prometheus.Counter
+
+	late                                      prometheus.Counter
+	spoolDrained, spoolDuplicates, spoolAside prometheus.Counter
 }
 
 // Buckets reach from an answer out of memory to past the longest deadline.
@@ -53,6 +56,13 @@ func newMetrics(s *Server, reg prometheus.Registerer) (*metrics, error) {
 		joined:        claims.WithLabelValues("joined"),
 		duplicates:    claims.WithLabelValues("duplicate"),
 	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	m.late = counter("hooklog_relay_late_total", "Events whose records landed after their senders were answered 503.")
+	m.spoolDrained = counter("hooklog_spool_drained_total", "Spooled events that were written to the log.")
+	m.spoolDuplicates = counter("hooklog_spool_duplicates_total", "Spooled events that the log was found to hold.")
+	m.spoolAside = counter("hooklog_spool_set_aside_total", "Spooled events that the brokers refuse; they are kept.")
 	if reg == nil {
 		return m, nil
 	}
@@ -60,6 +70,12 @@ func newMetrics(s *Server, reg prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
 	for _, c := range []prometheus.Collector{
+		m.late, m.spoolDrained, m.spoolDuplicates, m.spoolAside,
+		gauge("hooklog_spool_events", "Events in the spool.", func() float64 { return float64(s.SpoolStatus().Events) }),
+		gauge("hooklog_spool_bytes", "Bytes of the events in the spool.", func() float64 { return float64(s.SpoolStatus().Bytes) }),
+		gauge("hooklog_spool_oldest_age_seconds", "Age of the oldest event that waits in the spool.", func() float64 {
+			return s.SpoolStatus().OldestAgeSeconds
+		}),
 		m.requests, m.conflicts, m.verified, m.requestSeconds, m.ackSeconds, steps, claims,
 		gauge("hooklog_relay_in_flight_requests", "Requests being worked on.", func() float64 {
 			return float64(s.load.requests.Load())

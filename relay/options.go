@@ -18,6 +18,9 @@ const (
 	// OutageReject answers 503 with Retry-After: the provider keeps the event
 	// and sends it again.
 	OutageReject Outage = iota
+	// OutageSpool keeps the event on disk, answers 200 and writes it to the log
+	// when that can be written again: for providers that do not send again.
+	OutageSpool
 )
 
 // Source is one sender, as the relay needs it. It is immutable once New has
@@ -91,6 +94,12 @@ type Options struct {
 	// Dir is where the index lives; it is made if needed. Losing it loses no
 	// event.
 	Dir string
+	// SpoolDir is where events are kept that could not be written to the log
+	// when they were acknowledged; it is made if a source spools. Losing it
+	// loses events.
+	SpoolDir string
+	// SpoolBytes bounds the spool; zero means 1 GiB.
+	SpoolBytes int64
 	// Window is how long an event's ID is remembered where its source does not
 	// say; zero means 30 days.
 	Window time.Duration

@@ -32,6 +32,7 @@ type settlement struct {
 	position schemas.Position
 	time     time.Time     // of the record
 	window   time.Duration // how long its event's ID is remembered
+	drained  *Server       // whose spool the record comes from; nil for a request's
 	// serial counts records in the order they were handed to the producer. With
 	// an error it is the latest there was when the error came: a record with a
 	// higher one was handed over afterwards.
@@ -104,11 +105,16 @@ func newProducer(lifetime context.Context, opts []kgo.Opt, claims *claim.Table, 
 
 // produce hands a record over and settles its claim when the outcome is known,
 // which may be long after the request has gone.
-func (p *producer) produce(rec *kgo.Record, cl *claim.Claim, window time.Duration) {
+//
+// Of s it takes claim, window and drained.
+func (p *producer) produce(rec *kgo.Record, s settlement) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.closed {
-		p.claims.Release(cl, kgo.ErrClientClosed)
+		p.claims.Release(s.claim, kgo.ErrClientClosed)
+		if s.drained != nil {
+			s.drained.handedBack(s.claim, false)
+		}
 		return
 	}
 	start := time.Now()
@@ -116,13 +122,12 @@ func (p *producer) produce(rec *kgo.Record, cl *claim.Claim, window time.Duratio
 		p.progress.Store(start.UnixNano())
 	}
 	p.promises.Add(1)
-	serial := p.serial.Add(1)
+	s.serial = p.serial.Add(1)
 	client := p.client
 	client.TryProduce(p.lifetime, rec, func(r *kgo.Record, err error) {
-		p.promise(client, settlement{
-			claim: cl, topic: r.Topic, time: r.Timestamp, window: window, serial: serial, err: err,
-			position: schemas.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset},
-		}, start)
+		s.topic, s.time, s.err = r.Topic, r.Timestamp, err
+		s.position = schemas.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
+		p.promise(client, s, start)
 	})
 }
 
@@ -138,6 +143,9 @@ func (p *producer) promise(client *kgo.Client, s settlement, start time.Time) {
 	defer p.outstanding.Add(-1)
 	if s.err == nil && s.position.Offset < 0 {
 		s.err = errNoPosition
+	}
+	if s.drained != nil {
+		defer s.drained.handedBack(s.claim, !errors.Is(s.err, kgo.ErrMaxBuffered))
 	}
 	switch {
 	case s.err == nil:
@@ -218,8 +226,9 @@ func (p *producer) stalled(now time.Time, d time.Duration) bool {
 }
 
 // close takes no more records, flushes until ctx is done and then gives up what
-// is left. When it returns every promise has been called.
-func (p *producer) close(ctx context.Context) error {
+// is left, which was acknowledged to nobody or is in the spool. When it returns
+// every promise has been called.
+func (p *producer) close(ctx context.Context) {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
@@ -229,7 +238,6 @@ func (p *producer) close(ctx context.Context) error {
 	p.promises.Wait() // Closing a client ends its records, but does not wait for their promises.
 	p.retiring.Wait()
 	if err != nil && left > 0 {
-		return fmt.Errorf("flush: %d events were not acknowledged: %w", left, err)
+		p.log.Warn("shut down before the log had acknowledged everything: no sender was told that these events are in it", "events", left, "err", err)
 	}
-	return nil
 }

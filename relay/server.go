@@ -17,6 +17,7 @@ import (
 	"hooklog/relay/claim"
 	"hooklog/relay/follow"
 	"hooklog/relay/index"
+	"hooklog/relay/spool"
 )
 
 const (
@@ -28,19 +29,26 @@ const (
 
 // Server is one relay. Use it once: New, Listen, Run.
 type Server struct {
-	opts      Options
-	log       *slog.Logger
-	throttled *throttle
-	sources   *sources
-	metrics   *metrics
-	load      load
-	requests  sync.Pool
-	claims    *claim.Table
-	settled   chan settlement
-	http      *fasthttp.Server
-	listener  *listener
-	clock     func() time.Time
-	openIndex func(index.Options) (*index.Index, error)
+	opts           Options
+	log            *slog.Logger
+	throttled      *throttle
+	sources        *sources
+	metrics        *metrics
+	load           load
+	requests       sync.Pool
+	claims         *claim.Table
+	settled        chan settlement
+	rate           rate         // at which the spool is drained
+	drainAhead     atomic.Int64 // spooled events whose records the producer has
+	http           *fasthttp.Server
+	listener       *listener
+	clock          func() time.Time
+	openSpoolStore func(spool.Options) (*spool.Spool, error)
+	openIndex      func(index.Options) (*index.Index, error)
+
+	// spool is nil if no source spools and none has. Set by Run before it serves.
+	spool     *spool.Spool
+	spoolOpen atomic.Bool // true once spool is set, for those who do not serve requests
 
 	// Set by Run before the phase becomes serving; read by requests after.
 	index    *index.Index
@@ -49,8 +57,13 @@ type Server struct {
 
 	phase     atomic.Uint32
 	verifying sync.Mutex // held while the index is verified
-	failure   atomic.Pointer[error]
-	failed    chan struct{}
+
+	// When Ready last found the log unwell, why, and whether it ever was not.
+	unwell       atomic.Int64 // Unix ns
+	unwellReason atomic.Pointer[string]
+	wasReady     atomic.Bool
+	failure      atomic.Pointer[error]
+	failed       chan struct{}
 	// abandoned is closed when the producer has given up at shutdown: who still
 	// waits for an acknowledgement waits in vain.
 	abandoned chan struct{}
@@ -80,6 +93,8 @@ func New(o Options) (*Server, error) {
 		httpStopped: make(chan struct{}),
 		clock:       time.Now,
 		openIndex:   index.Open,
+
+		openSpoolStore: spool.Open,
 	}
 	s.requests.New = func() any { return newRequest() }
 	// Claims outlive their requests: until the log answers, and until their
@@ -194,6 +209,14 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // returns nil after an orderly shutdown, and the reason if the relay cannot go
 // on; the port is closed either way.
 func (s *Server) Run(ctx context.Context) (err error) {
+	if err := s.openSpool(); err != nil {
+		return errors.Join(err, s.listener.Close())
+	}
+	defer func() {
+		if s.spool != nil {
+			err = errors.Join(err, s.spool.Close())
+		}
+	}()
 	httpDone := make(chan error, 1)
 	httpEnded := false
 	go func() { httpDone <- s.http.Serve(s.listener) }()
@@ -248,10 +271,18 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.remakeTopics(followCtx)
 	}()
 	defer func() { stopFollowing(); <-remaking }()
-	settler := &settler{in: s.settled, claims: s.claims, index: s.index, follower: s.follower, log: s.log}
+	settler := &settler{
+		in: s.settled, claims: s.claims, index: s.index, follower: s.follower, spooled: s.spooled(), metrics: s.metrics, log: s.log,
+	}
 	settledAll := make(chan error, 1)
 	go func() { settledAll <- settler.run() }()
 	s.phase.CompareAndSwap(starting, serving)
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		s.drain(followCtx)
+	}()
+	defer func() { stopFollowing(); <-drained }()
 
 	var followErr, settleErr error
 	followEnded, settleEnded := false, false
@@ -272,7 +303,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	err = errors.Join(err, s.stopHTTP())
 	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	err = errors.Join(err, s.producer.close(flush))
+	s.producer.close(flush)
 	close(s.abandoned)
 	endLifetime()
 	close(s.settled)
@@ -385,10 +416,57 @@ func (s *Server) notReady() string {
 	return ""
 }
 
-// Ready reports whether the relay takes events, and why not: it is starting or
-// shutting down, its index is behind the log, or the log cannot be written
-// (every source rejects during an outage).
+// closedTo says why no event of a source can be taken, or "". A source that
+// spools can wait for the index and the log.
+func (s *Server) closedTo(src *source) string {
+	if s.spools(src) && s.phase.Load() != draining {
+		return ""
+	}
+	return s.notReady()
+}
+
+// calmFor is how long the log must be well until the relay counts as ready
+// again: an outage is one, however it flickers.
+const calmFor = 2 * time.Second
+
+// Ready reports whether at least one source can be answered 2xx, and why not:
+// the relay is starting or shutting down, its index is behind the log, or the
+// log cannot be written, and no source spools or the spool has no room.
 func (s *Server) Ready() (bool, string) {
+	reason := s.unready()
+	phase := s.phase.Load()
+	if phase == draining || s.failure.Load() != nil {
+		return false, reason
+	}
+	if phase == serving {
+		now := time.Now().UnixNano()
+		switch {
+		case reason != "":
+			s.unwell.Store(now)
+			s.unwellReason.Store(&reason)
+		case now-s.unwell.Load() < int64(calmFor) && s.wasReady.Load():
+			reason = *s.unwellReason.Load()
+		default:
+			s.wasReady.Store(true)
+		}
+	}
+	if reason == "" || s.spoolHasRoom() {
+		return true, ""
+	}
+	return false, reason
+}
+
+// spoolHasRoom reports whether a source spools and could at the moment.
+func (s *Server) spoolHasRoom() bool {
+	if !s.spoolOpen.Load() || !s.sources.spool() {
+		return false
+	}
+	st := s.spool.Stats()
+	return st.Problem == "" && !st.Full
+}
+
+// unready is why the log side of the relay is not ready, or "".
+func (s *Server) unready() string {
 	if reason := s.notReady(); reason != "" {
 		if s.phase.Load() == serving {
 			if p := s.follower.Progress(); !s.follower.CaughtUp() && p.Total > 0 {
@@ -398,15 +476,15 @@ func (s *Server) Ready() (bool, string) {
 				reason += " " + p
 			}
 		}
-		return false, reason
+		return reason
 	}
 	if p := s.follower.Problem(); p != "" {
-		return false, "The log cannot be reached: " + p
+		return "The log cannot be reached: " + p
 	}
 	if s.producer.stalled(s.now(), s.sources.longestDeadline()) {
-		return false, "The log does not acknowledge."
+		return "The log does not acknowledge."
 	}
-	return true, ""
+	return ""
 }
 
 // Status is what an operator sees of a relay.
@@ -416,6 +494,7 @@ type Status struct {
 	InDoubt  int          `json:"in_doubt"`
 	Index    index.Stats  `json:"index"`
 	Follow   follow.Stats `json:"follow"`
+	Spool    SpoolStatus  `json:"spool"`
 }
 
 // Status returns the current figures.
@@ -425,6 +504,7 @@ func (s *Server) Status() Status {
 	if s.phase.Load() == serving {
 		st.Index = s.index.Stats()
 		st.Follow = s.follower.Stats()
+		st.Spool = s.SpoolStatus()
 	}
 	return st
 }

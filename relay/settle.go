@@ -33,6 +33,8 @@ type settler struct {
 	claims   *claim.Table
 	index    *index.Index
 	follower *follow.Follower
+	spooled  *spooled
+	metrics  *metrics
 	log      *slog.Logger
 
 	batch  []settlement
@@ -73,6 +75,7 @@ type doubt struct {
 type doubtful struct {
 	claim     *claim.Claim
 	notBefore time.Time
+	err       error // the producer's
 }
 
 // run settles until in is closed and all has been written. It returns an error
@@ -143,12 +146,22 @@ func (s *settler) settle() error {
 		return err
 	}
 	for i := range s.batch {
-		if s.batch[i].err == nil {
-			s.claims.Forget(s.batch[i].claim)
+		if b := &s.batch[i]; b.err == nil {
+			s.committed(b.claim)
 		}
 		s.batch[i] = settlement{}
 	}
 	return nil
+}
+
+// committed ends a claim whose fact the index has. The fact comes first, then
+// the entry in the spool goes: a crash between the two leaves an entry that is
+// known.
+func (s *settler) committed(c *claim.Claim) {
+	if drained := s.spooled.committed(c); !drained && c.Left() {
+		s.metrics.late.Inc()
+	}
+	s.claims.Forget(c)
 }
 
 // doubt files a claim in doubt with those that failed just before it.
@@ -162,7 +175,7 @@ func (s *settler) doubt(b *settlement) {
 		s.doubts = append(s.doubts, d)
 		s.log.Warn("events in doubt: the log may or may not hold them", "topic", b.topic, "err", b.err)
 	}
-	d.claims = append(d.claims, doubtful{b.claim, b.time.Add(-b.window)})
+	d.claims = append(d.claims, doubtful{b.claim, b.time.Add(-b.window), b.err})
 	d.serial = max(d.serial, b.serial)
 	d.since = now
 }
@@ -195,9 +208,10 @@ func (s *settler) resolveOne(d *doubt, now time.Time) (done bool, err error) {
 		switch {
 		case known:
 			s.claims.Commit(c.claim, s.index.Position(fact))
-			s.claims.Forget(c.claim)
+			s.committed(c.claim)
 		case proven:
 			s.claims.Release(c.claim, errNotInLog)
+			s.spooled.absent(c.claim, c.err)
 		default:
 			left = append(left, c)
 		}

@@ -181,8 +181,8 @@ func TestShutdownWithoutBrokers(t *testing.T) {
 	cancel()
 	select {
 	case err := <-ended:
-		if err == nil || !strings.Contains(err.Error(), fmt.Sprint(waiting, " events were not acknowledged")) {
-			t.Errorf("Run = %v, want it to say what was left", err)
+		if err != nil {
+			t.Errorf("Run = %v, want nil: nothing that was acknowledged is lost", err)
 		}
 	case <-time.After(30 * time.Second):
 		t.Fatal("Run did not end")

@@ -125,6 +125,16 @@ func (t *sources) longestWindow(otherwise time.Duration) time.Duration {
 	return d
 }
 
+// spool reports whether any source spools.
+func (t *sources) spool() bool {
+	for _, s := range t.byName {
+		if s.Outage == OutageSpool {
+			return true
+		}
+	}
+	return false
+}
+
 // window is how long IDs of a source are remembered; zero for one that is not
 // ours: as long as the index does.
 func (t *sources) window(name schemas.SourceName) time.Duration {

@@ -3,7 +3,6 @@ package main_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -303,8 +302,6 @@ func writeFile(t testing.TB, dir, name, text string) string {
 	}
 	return path
 }
-
-var errNotYet = errors.New("not yet")
 
 func withTimeout(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)

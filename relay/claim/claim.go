@@ -48,6 +48,7 @@ type Claim struct {
 	state    State
 	position schemas.Position
 	err      error
+	left     bool
 }
 
 // Key returns the event's key.
@@ -55,6 +56,10 @@ func (c *Claim) Key() schemas.EventKey { return c.key }
 
 // BodySum returns the owner's schemas.BodySum.
 func (c *Claim) BodySum() uint32 { return c.bodySum }
+
+// Left reports whether the owner had left when the outcome became certain. It
+// may be called only after Done is closed.
+func (c *Claim) Left() bool { return c.left }
 
 // Done is closed when the outcome is certain. A claim in doubt is not done.
 func (c *Claim) Done() <-chan struct{} { return c.done }
@@ -158,6 +163,20 @@ func (t *Table) Doubt(c *Claim) bool {
 	}
 	c.state = InDoubt
 	t.doubts.Add(1)
+	return true
+}
+
+// Leave records that the owner no longer waits for the outcome. On a claim that
+// is settled it does nothing and returns false: the owner has the outcome after
+// all.
+func (t *Table) Leave(c *Claim) bool {
+	s := t.shard(c.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.state == Committed || c.state == Released {
+		return false
+	}
+	c.left = true
 	return true
 }
 

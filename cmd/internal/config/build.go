@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"hooklog/relay"
+	"hooklog/relay/spool"
+	"hooklog/schemas"
 )
 
 // builder makes a Config of a document and notes what it cannot accept.
@@ -41,9 +43,7 @@ func (b *builder) build() {
 	b.groups()
 	b.ports()
 	b.topicNames()
-	if s := doc.Spool; s != nil && s.MaxBytes.isSet() {
-		b.doubt(s.MaxBytes.place, "it has no effect yet: this version does not spool")
-	}
+	b.spool()
 	if len(doc.Sources.items)+len(doc.Consumers.items) == 0 && len(b.problems) == 0 {
 		b.doubt(doc.place, "there are neither sources nor consumers, so nothing would run")
 	}
@@ -97,6 +97,27 @@ func (b *builder) limits() {
 	}
 	if n := b.config.Limits.HeaderBytes; n < minHeaderBytes || n > maxHeaderBytes {
 		b.wrong(l.HeaderBytes.place, fmt.Sprintf("want %d to %d bytes, got %s", minHeaderBytes, maxHeaderBytes, l.HeaderBytes.shown()))
+	}
+}
+
+// spool reads how much may be kept on disk.
+func (b *builder) spool() {
+	b.config.SpoolBytes = spool.DefaultMaxBytes
+	d := b.doc.Spool
+	if d == nil || !d.MaxBytes.isSet() {
+		return
+	}
+	b.config.SpoolBytes = int64(d.MaxBytes.value)
+	spools := false
+	for i := range b.config.Sources {
+		s := &b.config.Sources[i]
+		spools = spools || s.Outage == relay.OutageSpool
+		if need := int64(s.MaxBody + schemas.OverheadBytes(b.config.Limits.HeaderBytes)); s.Outage == relay.OutageSpool && need > b.config.SpoolBytes {
+			b.wrong(d.MaxBytes.place, fmt.Sprintf("one event of source %s may take %d bytes: it could never be kept", s.Name, need))
+		}
+	}
+	if !spools {
+		b.doubt(d.MaxBytes.place, "it has no effect: no source has outage: spool")
 	}
 }
 

@@ -69,7 +69,9 @@ type Config struct {
 	Limits  relay.Limits
 	// Window is how long an event's ID is remembered.
 	Window time.Duration
-	Groups []Group
+	// SpoolBytes bounds the spool.
+	SpoolBytes int64
+	Groups     []Group
 
 	handlers map[string]NewHandler
 }
@@ -125,6 +127,8 @@ func (c *Config) RelayOptions() relay.Options {
 		Limits:      c.Limits,
 		Dir:         filepath.Join(c.Data, "index"),
 		Window:      c.Window,
+		SpoolDir:    filepath.Join(c.Data, "spool"),
+		SpoolBytes:  c.SpoolBytes,
 		Client:      c.Kafka.Client,
 		Topics:      c.Kafka.Topics,
 		Compression: c.Kafka.Compression,

@@ -47,7 +47,7 @@ func (b *builder) source(e *entry[*sourceDoc]) Source {
 	s.Type = b.extractor(&doc.Type, ".", p.Type)
 	s.Time = b.extractor(&texts{place: doc.Time.place, items: []text{doc.Time}}, "", p.Time)
 	b.bounds(doc, &s)
-	b.outage(doc, spools)
+	s.Outage = b.outage(doc, spools)
 	if doc.Keys.line > 0 {
 		b.notYet(doc.Keys.place, "public keys")
 	}
@@ -171,15 +171,16 @@ func (b *builder) bounds(doc *sourceDoc, s *Source) {
 	}
 }
 
-func (b *builder) outage(doc *sourceDoc, spools bool) {
+// outage reads what happens while the log cannot be written; spools says what
+// fits the provider.
+func (b *builder) outage(doc *sourceDoc, spools bool) relay.Outage {
 	switch t := &doc.Outage; {
-	case t.value == "spool":
-		b.notYet(t.place, "outage: spool", "outage: reject answers 503, and the provider may send again")
+	case t.value == "spool", !t.isSet() && spools:
+		return relay.OutageSpool
 	case t.isSet() && t.value != "reject":
-		b.wrong(t.place, "unknown outage "+t.shown(), didYouMean(t.value, []string{"reject", "spool"}), "reject")
-	case !t.isSet() && spools && !b.mentioned(join(doc.path, "outage")):
-		b.doubt(doc.Preset.place, "this provider does not send again by itself, and this version cannot spool yet: what comes during an outage has to be sent again by hand", "outage: reject says that this is known")
+		b.wrong(t.place, "unknown outage "+t.shown(), didYouMean(t.value, []string{"reject", "spool"}), "reject or spool")
 	}
+	return relay.OutageReject
 }
 
 func (b *builder) response(doc *responseDoc) *relay.Response {
