@@ -58,12 +58,11 @@ type Server struct {
 	phase     atomic.Uint32
 	verifying sync.Mutex // held while the index is verified
 
-	// When Ready last found the log unwell, why, and whether it ever was not.
-	unwell       atomic.Int64 // Unix ns
-	unwellReason atomic.Pointer[string]
-	wasReady     atomic.Bool
-	failure      atomic.Pointer[error]
-	failed       chan struct{}
+	// Whether Ready ever found the log well, and when it last did not after that.
+	wasReady atomic.Bool
+	unwell   atomic.Pointer[outage]
+	failure  atomic.Pointer[error]
+	failed   chan struct{}
 	// abandoned is closed when the producer has given up at shutdown: who still
 	// waits for an acknowledgement waits in vain.
 	abandoned chan struct{}
@@ -429,6 +428,12 @@ func (s *Server) closedTo(src *source) string {
 // again: an outage is one, however it flickers.
 const calmFor = 2 * time.Second
 
+// outage is a moment at which the log was unwell, and why.
+type outage struct {
+	seen   time.Time
+	reason string
+}
+
 // Ready reports whether at least one source can be answered 2xx, and why not:
 // the relay is starting or shutting down, its index is behind the log, or the
 // log cannot be written, and no source spools or the spool has no room.
@@ -439,14 +444,13 @@ func (s *Server) Ready() (bool, string) {
 		return false, reason
 	}
 	if phase == serving {
-		now := time.Now().UnixNano()
-		switch {
-		case reason != "":
-			s.unwell.Store(now)
-			s.unwellReason.Store(&reason)
-		case now-s.unwell.Load() < int64(calmFor) && s.wasReady.Load():
-			reason = *s.unwellReason.Load()
-		default:
+		now := time.Now()
+		switch last := s.unwell.Load(); {
+		case reason != "" && s.wasReady.Load():
+			s.unwell.Store(&outage{now, reason})
+		case reason == "" && last != nil && now.Sub(last.seen) < calmFor:
+			reason = last.reason
+		case reason == "":
 			s.wasReady.Store(true)
 		}
 	}
