@@ -98,7 +98,7 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 		return s.await(r, cl, nil)
 	case claim.Owner:
 	}
-	defer s.abandon(cl, src, r.arrived)
+	defer s.abandon(cl, r)
 	notBefore := r.arrived.Add(-src.Window)
 	fact, known, err := s.index.Lookup(key, notBefore)
 	s.metrics.claimSeconds.Observe(s.now().Sub(start).Seconds())
@@ -146,15 +146,16 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 
 // abandon settles a claim that its owner leaves behind by a panic: the record
 // may or may not have been handed over.
-func (s *Server) abandon(cl *claim.Claim, src *source, arrived time.Time) {
+func (s *Server) abandon(cl *claim.Claim, r *request) {
 	p := recover()
 	if p == nil {
 		return
 	}
 	if s.claims.Doubt(cl) {
+		client, serial := s.producer.now()
 		select {
 		case s.settled <- settlement{
-			claim: cl, topic: src.Topic, time: arrived, window: src.Window, serial: s.producer.serial.Load(), err: errAbandoned,
+			claim: cl, topic: r.source.Topic, received: r.arrived, window: r.source.Window, client: client, serial: serial, err: errAbandoned,
 		}:
 		default: // The settler is behind; the claim stays, and answers for the event.
 		}

@@ -34,8 +34,8 @@
 //     and the promise only signals.
 //  4. An error of a promise does not prove that the log lacks the record. Only
 //     a record that was never taken (a full buffer) is released at once; any
-//     other is in doubt until the log has been read past a later acknowledged
-//     record of its partition.
+//     other is in doubt until the log has been read past a record of its
+//     partition that the same client was acknowledged later.
 //  5. Shutdown follows the data: unready, stop accepting, answer, flush, write
 //     the facts, close, each with a deadline.
 //  6. An entry in the spool is the durable twin of a record: of the one that the
@@ -52,7 +52,8 @@
 // the same moment. Nothing short of a transaction for each event would close
 // this; consumers drop the later copy by its position in the log.
 //
-// On an idle partition a claim in doubt is released a few seconds after the
-// error, when the log has been read to its end; what a connection still holds
-// after that is the same case.
+// On an idle partition, or when its client was replaced, a claim in doubt is
+// released a few seconds after the error, when the log has been read to its
+// end; what a connection still holds after that is the same case, and so is
+// what a relay gave up that was stopped while the log did not acknowledge.
 package relay

@@ -31,12 +31,14 @@ type settlement struct {
 	topic    string
 	position schemas.Position
 	time     time.Time     // of the record
+	received time.Time     // when the request came: the record's time before it was cut to milliseconds
 	window   time.Duration // how long its event's ID is remembered
 	drained  *Server       // whose spool the record comes from; nil for a request's
 	// serial counts records in the order they were handed to the producer. With
 	// an error it is the latest there was when the error came: a record with a
 	// higher one was handed over afterwards.
 	serial uint64
+	client uint64 // which of the producer's clients had it
 	err    error
 }
 
@@ -61,9 +63,10 @@ type producer struct {
 
 	replacing atomic.Pointer[kgo.Client] // who is replaced, or was the last to be
 
-	mu       sync.RWMutex // guards the three below; held while producing, so that no client is replaced under a record
+	mu       sync.RWMutex // guards the four below; held while producing, so that no client is replaced under a record
 	client   *kgo.Client
 	made     time.Time // when the client was
+	number   uint64    // of the client
 	closed   bool
 	retiring sync.WaitGroup // clients being closed
 	promises sync.WaitGroup // records whose promise has not ended
@@ -122,7 +125,7 @@ func (p *producer) produce(rec *kgo.Record, s settlement) {
 		p.progress.Store(start.UnixNano())
 	}
 	p.promises.Add(1)
-	s.serial = p.serial.Add(1)
+	s.serial, s.client, s.received = p.serial.Add(1), p.number, rec.Timestamp
 	client := p.client
 	client.TryProduce(p.lifetime, rec, func(r *kgo.Record, err error) {
 		s.topic, s.time, s.err = r.Topic, r.Timestamp, err
@@ -203,6 +206,7 @@ func (p *producer) replace(old *kgo.Client) {
 		panic("BUG: options that made a client make another: " + err.Error())
 	}
 	p.client, p.made = client, time.Now()
+	p.number++
 	p.mu.Unlock()
 	p.log.Warn("producer lost its place in the log and is replaced")
 	old.Close()
@@ -223,6 +227,14 @@ func (p *producer) admits(now time.Time, deadline time.Duration) bool {
 // long.
 func (p *producer) stalled(now time.Time, d time.Duration) bool {
 	return p.outstanding.Load() > 0 && now.UnixNano()-p.progress.Load() > int64(d)
+}
+
+// now is the number of the client that records are handed to, and the serial of
+// the latest of them.
+func (p *producer) now() (client, serial uint64) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.number, p.serial.Load()
 }
 
 // close takes no more records, flushes until ctx is done and then gives up what

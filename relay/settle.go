@@ -17,8 +17,8 @@ const (
 	settleBatch = 1024
 	// doubtEvery is how often claims in doubt are looked at.
 	doubtEvery = 50 * time.Millisecond
-	// idleAfter is when a partition in which nothing is produced any more is
-	// taken at its word: what a client that gave up still had on the wire has
+	// idleAfter is when a partition in which the client produces nothing any more
+	// is taken at its word: what a client that gave up still had on the wire has
 	// arrived by then or was cut off with its connection.
 	idleAfter = 5 * time.Second
 )
@@ -50,6 +50,7 @@ type partitionKey struct {
 
 // acked is the latest acknowledged record of a partition.
 type acked struct {
+	client uint64
 	serial uint64
 	offset int64
 }
@@ -58,22 +59,26 @@ type acked struct {
 //
 // Why a failed promise proves nothing, and what does: the broker may have
 // appended an attempt whose answer was lost. The client has moved to a new
-// producer epoch since, so once a later record of that partition is
-// acknowledged older attempts are refused there, and reading the log up to
+// producer epoch since, so once a later record of that client is acknowledged
+// in that partition older attempts are refused there, and reading the log up to
 // that record finds this one or proves its absence. Which partition it was is
-// not always known, so all are awaited.
+// not always known, so all are awaited. A client that has replaced it is another
+// producer, whose records keep no attempt out: those of a client that is closed
+// are in doubt as on an idle partition.
 type doubt struct {
 	topic    string
+	client   uint64
 	claims   []doubtful
 	serial   uint64    // no record up to it proves anything about them
 	since    time.Time // when the latest of them failed
 	barriers map[int32]int64
 }
 
-// doubtful is a claim in doubt. A fact from before notBefore is of an earlier
-// event with its ID, which says nothing about it.
+// doubtful is a claim in doubt.
 type doubtful struct {
-	claim     *claim.Claim
+	claim *claim.Claim
+	// notBefore is that of the lookup that did not know the event. An older
+	// record, whose ID the window has let go, is not the one that is sought.
 	notBefore time.Time
 	err       error // the producer's
 }
@@ -139,7 +144,7 @@ func (s *settler) settle() error {
 		})
 		k := partitionKey{b.position.Topic, b.position.Partition}
 		if b.serial > s.latest[k].serial {
-			s.latest[k] = acked{b.serial, b.position.Offset}
+			s.latest[k] = acked{b.client, b.serial, b.position.Offset}
 		}
 	}
 	if err := s.follower.Commit(s.own); err != nil {
@@ -168,14 +173,14 @@ func (s *settler) committed(c *claim.Claim) {
 func (s *settler) doubt(b *settlement) {
 	now := time.Now()
 	var d *doubt
-	if n := len(s.doubts); n > 0 && s.doubts[n-1].topic == b.topic && now.Sub(s.doubts[n-1].since) < doubtEvery && len(s.doubts[n-1].barriers) == 0 {
+	if n := len(s.doubts); n > 0 && s.doubts[n-1].topic == b.topic && s.doubts[n-1].client == b.client && now.Sub(s.doubts[n-1].since) < doubtEvery && len(s.doubts[n-1].barriers) == 0 {
 		d = s.doubts[n-1]
 	} else {
-		d = &doubt{topic: b.topic, barriers: make(map[int32]int64)}
+		d = &doubt{topic: b.topic, client: b.client, barriers: make(map[int32]int64)}
 		s.doubts = append(s.doubts, d)
 		s.log.Warn("events in doubt: the log may or may not hold them", "topic", b.topic, "err", b.err)
 	}
-	d.claims = append(d.claims, doubtful{b.claim, b.time.Add(-b.window), b.err})
+	d.claims = append(d.claims, doubtful{b.claim, b.received.Add(-b.window), b.err})
 	d.serial = max(d.serial, b.serial)
 	d.since = now
 }
@@ -229,7 +234,7 @@ func (s *settler) proven(d *doubt, now time.Time) bool {
 		if !ok {
 			last, any := s.latest[partitionKey{d.topic, m.Partition}]
 			switch {
-			case any && last.serial > d.serial:
+			case any && last.client == d.client && last.serial > d.serial:
 				barrier = last.offset + 1
 			case now.Sub(d.since) > idleAfter && m.Asked.Sub(d.since) > idleAfter:
 				barrier = m.End

@@ -63,22 +63,36 @@ func TestHistories(t *testing.T) {
 	began := time.Now()
 	for i := range uint64(count) {
 		t.Run(fmt.Sprint("seed=", seed+i), func(t *testing.T) {
-			p := newPlan(seed + i)
-			h := &history{plan: p}
-			defer func() { // A bubble that fails ends the test.
-				all.add(&h.tally)
-				if t.Failed() {
-					t.Logf("run it again: %s=%d go test -count=1 -run '^TestHistories$' ./relay\n%v%s",
-						simSeedVariable, p.seed, p, strings.Join(h.trace, ""))
-				}
-			}()
-			synctest.Test(t, func(t *testing.T) { h.run(t) })
+			all.add(runHistory(t, newPlan(seed+i)))
 		})
 		if t.Failed() && os.Getenv(simCountVariable) == "" {
 			break
 		}
 	}
 	t.Logf("%d histories, %.1f a second: %+v", count, float64(count)/time.Since(began).Seconds(), all)
+}
+
+// TestReplacedClient: what the new client is acknowledged proves nothing about
+// the records of the one that it has replaced.
+func TestReplacedClient(t *testing.T) {
+	startClock()
+	for seed := range uint64(5) { // It depends on where partitions are led.
+		runHistory(t, replacedClient(seed))
+	}
+}
+
+// runHistory runs one in a bubble.
+func runHistory(t *testing.T, p *plan) *tally {
+	t.Helper()
+	h := &history{plan: p}
+	defer func() { // A bubble that fails ends the test.
+		if t.Failed() {
+			t.Logf("run it again, if it is one of TestHistories: %s=%d go test -count=1 -run '^TestHistories$' ./relay\n%v%s",
+				simSeedVariable, p.seed, p, strings.Join(h.trace, ""))
+		}
+	}()
+	synctest.Test(t, func(t *testing.T) { h.run(t) })
+	return &h.tally
 }
 
 // startClock makes fasthttp start its clock for Date headers, whose goroutine
@@ -153,6 +167,7 @@ func (h *history) run(t *testing.T) {
 		h.sources[i].Deadline = h.plan.deadline
 	}
 	h.brokers = startBrokers(t, h.plan.brokers, h.say)
+	h.brokers.network.lag = h.plan.lag
 	// The bubble lets no goroutine outlive it. fasthttp looks after idle workers
 	// for 10 s more than its server.
 	defer func() { h.brokers.Close(); time.Sleep(11 * time.Second) }()
@@ -316,6 +331,7 @@ func (h *history) finish(t *testing.T) {
 		return nil
 	})
 	p.checkSettled(t)
+	time.Sleep(time.Second) // What another relay has written is known by then.
 	h.check(t, p)
 	if !h.stop(t, p) {
 		t.Errorf("%s was killed", p.name)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // plan is a history before it happens: all that is drawn from its seed. The
@@ -14,6 +16,7 @@ type plan struct {
 	seed       uint64
 	brokers    int
 	partitions int32
+	lag        time.Duration // of each answer of a broker
 	deadline   time.Duration
 	load       time.Duration // senders begin within it
 	senders    []simSender
@@ -86,6 +89,9 @@ func newPlan(seed uint64) *plan {
 		deadline:   []time.Duration{200 * time.Millisecond, time.Second, 2500 * time.Millisecond}[r.IntN(3)],
 		load:       between(r, 100*time.Millisecond, 6*time.Second),
 	}
+	if p.brokers == 1 {
+		p.lag = []time.Duration{0, 200 * time.Microsecond, 5 * time.Millisecond}[r.IntN(3)]
+	}
 	// Each draws from a generator of its own, so that one of them can be taken
 	// out of a history that fails while the others stay.
 	p.drawSenders(rand.New(rand.NewPCG(seed, 1)))
@@ -97,6 +103,38 @@ func newPlan(seed uint64) *plan {
 	}
 	if chance(r, 30) {
 		p.drawAppends(rand.New(rand.NewPCG(seed, 4)))
+	}
+	return p
+}
+
+// replacedClient is a history in which the producing client is replaced while a
+// request of its lies at another broker than the one that did not know it.
+func replacedClient(seed uint64) *plan {
+	p := &plan{seed: seed, brokers: 3, partitions: 3, deadline: time.Second, load: 3 * time.Second}
+	send := func(event int, at time.Duration) {
+		p.senders = append(p.senders, simSender{event: event, at: at, patience: 5 * time.Second, pause: 300 * time.Millisecond})
+	}
+	for event := range 12 {
+		send(event, 0)
+	}
+	send(12, 110*time.Millisecond)
+	for event := 13; event < 25; event++ {
+		send(event, 210*time.Millisecond)
+	}
+	for event := 25; event < 60; event++ {
+		send(event, 700*time.Millisecond)
+	}
+	for _, f := range simFaults() {
+		switch f.name {
+		case "holds requests":
+			f.at = 100 * time.Millisecond
+		case "appends, then " + kerr.OutOfOrderSequenceNumber.Message:
+			f.at = 200 * time.Millisecond
+		default:
+			continue
+		}
+		f.lasts, f.count = longestHold, 1
+		p.faults = append(p.faults, f)
 	}
 	return p
 }
@@ -173,7 +211,7 @@ func (p *plan) drawAppends(r *rand.Rand) {
 
 func (p *plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d brokers, %d partitions, deadline %v, load for %v\n", p.seed, p.brokers, p.partitions, p.deadline, p.load)
+	fmt.Fprintf(&b, "seed %d: %d brokers, %d partitions, lag %v, deadline %v, load for %v\n", p.seed, p.brokers, p.partitions, p.lag, p.deadline, p.load)
 	for _, s := range p.senders {
 		fmt.Fprintf(&b, "  send event %d at %v, patience %v, pause %v, tries %d\n", s.event, s.at, s.patience, s.pause, s.tries)
 	}

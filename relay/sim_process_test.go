@@ -105,6 +105,10 @@ type simNetwork struct {
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	listen func(network, address string) (net.Listener, error)
 
+	// lag is how long each answer of a broker takes. With several brokers it
+	// would stop simulated time, see process.
+	lag time.Duration
+
 	swallow atomic.Int64 // so many answers to produce requests are lost, with their connection
 	delay   atomic.Int64 // each answer to a produce request takes that much longer, in ns
 	down    atomic.Bool  // between the relay and the brokers
@@ -305,6 +309,9 @@ func (c *processConn) Read(b []byte) (int, error) {
 	m, dead := c.of.doing(kinds...)
 	if m != never {
 		c.of.die(fmt.Sprintf("after reading, %v", kinds[len(kinds)-1]))
+	}
+	if c.in == fromBroker {
+		time.Sleep(c.of.network.lag)
 	}
 	if c.in == fromBroker && !c.produces.Load() {
 		return n, err
