@@ -32,6 +32,7 @@ type simBrokers struct {
 	stalled time.Time // until then produce requests lie where they are
 	holds   int       // so many produce requests lie for holdFor, others pass them
 	holdFor time.Duration
+	gate    chan struct{}             // not nil: produce requests lie until it is closed
 	hangUps int                       // so many produce requests end their connection
 	held    map[kmsg.Request][]string // what lies, with its events
 	orphans map[kmsg.Request]bool     // those whose process is gone
@@ -74,13 +75,19 @@ func (b *simBrokers) produce(req kmsg.Request) (kmsg.Response, error, bool) {
 	if hangUp {
 		b.hangUps--
 	}
-	if wait > 0 {
+	gate := b.gate
+	if wait > 0 || gate != nil {
 		b.held[req] = events
 	}
 	b.mu.Unlock()
-	if wait > 0 {
-		b.say("broker: %v lie for %v", events, wait)
-		b.SleepControl(func() { time.Sleep(wait) })
+	if wait > 0 || gate != nil {
+		b.say("broker: %v lie", events)
+		b.SleepControl(func() {
+			time.Sleep(wait)
+			if gate != nil {
+				<-gate
+			}
+		})
 		b.mu.Lock()
 		if b.orphans[req] {
 			b.say("broker: %v are late: their process is gone", events)
