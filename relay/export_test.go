@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"hooklog/relay/index"
+	"hooklog/relay/spool"
 	"hooklog/schemas"
 )
 
@@ -17,8 +18,12 @@ import (
 // before Run.
 func (s *Server) SetClock(now func() time.Time) { s.clock = now }
 
-// OnDisk gives the index another file system. Call it before Run.
+// OnDisk gives the index and the spool another file system. Call it before Run.
 func (s *Server) OnDisk(fs vfs.FS) {
+	s.openSpoolStore = func(o spool.Options) (*spool.Spool, error) {
+		o.FS = fs
+		return spool.Open(o)
+	}
 	s.openIndex = func(o index.Options) (*index.Index, error) {
 		o.FS = fs
 		return index.Open(o)

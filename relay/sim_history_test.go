@@ -101,14 +101,15 @@ func startClock() { _ = new(fasthttp.ResponseHeader).Header() }
 
 // tally is what histories consisted of, to see that they test anything.
 type tally struct {
-	Requests, Accepted, Duplicates, Refused, Broken int
-	Kills, Stops, IndexLost, Late, Foreign, Events  int
+	Requests, Accepted, Duplicates, Spooled, Refused, Broken int
+	Kills, Stops, IndexLost, Late, Foreign, Events           int
 }
 
 func (a *tally) add(b *tally) {
 	a.Requests += b.Requests
 	a.Accepted += b.Accepted
 	a.Duplicates += b.Duplicates
+	a.Spooled += b.Spooled
 	a.Refused += b.Refused
 	a.Broken += b.Broken
 	a.Kills += b.Kills
@@ -165,6 +166,9 @@ func (h *history) run(t *testing.T) {
 	h.sources = []relay.Source{presetSource(t, "standard-webhooks", "one", secretText), presetSource(t, "standard-webhooks", "two", secretText)}
 	for i := range h.sources {
 		h.sources[i].Deadline = h.plan.deadline
+		if h.plan.spools[i] {
+			h.sources[i].Outage = relay.OutageSpool
+		}
 	}
 	h.brokers = startBrokers(t, h.plan.brokers, h.say)
 	h.brokers.network.lag = h.plan.lag
@@ -248,10 +252,24 @@ func (h *history) succeed(t *testing.T, l *life) {
 		h.brokers.orphan()
 	}
 	if l.indexLost {
-		disk = vfs.NewCrashableMem()
+		removeIndex(t, disk)
 	}
 	time.Sleep(l.pause)
 	h.begin(t, disk)
+}
+
+// removeIndex removes the index and nothing else.
+func removeIndex(t *testing.T, disk *vfs.MemFS) {
+	err := disk.RemoveAll("index")
+	if err == nil {
+		var root vfs.File
+		if root, err = disk.OpenDir("/"); err == nil {
+			err = errors.Join(root.Sync(), root.Close())
+		}
+	}
+	if err != nil {
+		t.Errorf("remove the index: %v", err)
+	}
 }
 
 // stop ends a process in order, unless it is killed: then it returns false.
@@ -327,6 +345,9 @@ func (h *history) finish(t *testing.T) {
 	eventually(t, func() error {
 		if ok, reason := p.Ready(); !ok {
 			return errors.New(reason)
+		}
+		if st := p.Status(); !st.Follow.CaughtUp || st.Spool.Events > 0 {
+			return fmt.Errorf("%+v, want it caught up and the spool drained", st)
 		}
 		return nil
 	})

@@ -18,6 +18,7 @@ type plan struct {
 	partitions int32
 	lag        time.Duration // of each answer of a broker
 	deadline   time.Duration
+	spools     [2]bool       // the sources
 	load       time.Duration // senders begin within it
 	senders    []simSender
 	appends    []simAppend
@@ -92,6 +93,7 @@ func newPlan(seed uint64) *plan {
 	if p.brokers == 1 {
 		p.lag = []time.Duration{0, 200 * time.Microsecond, 5 * time.Millisecond}[r.IntN(3)]
 	}
+	p.spools = [2]bool{chance(r, 30), chance(r, 50)}
 	// Each draws from a generator of its own, so that one of them can be taken
 	// out of a history that fails while the others stay.
 	p.drawSenders(rand.New(rand.NewPCG(seed, 1)))
@@ -211,7 +213,7 @@ func (p *plan) drawAppends(r *rand.Rand) {
 
 func (p *plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d brokers, %d partitions, lag %v, deadline %v, load for %v\n", p.seed, p.brokers, p.partitions, p.lag, p.deadline, p.load)
+	fmt.Fprintf(&b, "seed %d: %d brokers, %d partitions, lag %v, deadline %v, sources spool %v, load for %v\n", p.seed, p.brokers, p.partitions, p.lag, p.deadline, p.spools, p.load)
 	for _, s := range p.senders {
 		fmt.Fprintf(&b, "  send event %d at %v, patience %v, pause %v, tries %d\n", s.event, s.at, s.patience, s.pause, s.tries)
 	}

@@ -10,8 +10,10 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -121,7 +123,7 @@ func begin(t testing.TB, p *process, o relay.Options) {
 	p.conns = make(map[*processConn]struct{})
 	p.testRelay = &testRelay{registry: prometheus.NewRegistry(), ended: make(chan error, 1)}
 	p.began = time.Now()
-	o.Dir = "index"
+	o.Dir, o.SpoolDir = "index", "spool"
 	o.Client = append(o.Client, kgo.Dialer(p.dialBroker))
 	o.Registerer = p.registry
 	o.Logger = slog.New(slog.NewTextHandler(p, &slog.HandlerOptions{Level: slog.LevelInfo}))
@@ -205,7 +207,9 @@ var errKilled = errors.New("the process was killed")
 
 func (p *process) dialBroker(ctx context.Context, proto, address string) (net.Conn, error) {
 	if p.network.down.Load() {
-		return nil, errors.New("the network is down")
+		// As the operating system has it: at other errors the client asks for a
+		// producer ID again without a pause.
+		return nil, &net.OpError{Op: "dial", Net: proto, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
 	c, err := p.network.dial(ctx, proto, address)
 	if err != nil {

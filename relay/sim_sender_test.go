@@ -68,12 +68,18 @@ func (h *history) try(t *testing.T, s *simSender, src relay.Source, id string) b
 	defer h.mu.Unlock()
 	switch a.status {
 	case 200:
-		h.answers = append(h.answers, answered{event: name, outcome: a.code(t), place: a.place(t), body: body})
-		if a.code(t) == "accepted" {
+		ans := answered{event: name, outcome: a.code(t), body: body}
+		switch ans.outcome {
+		case "spooled": // It has no place yet.
+			h.tally.Spooled++
+		case "accepted":
+			ans.place = a.place(t)
 			h.tally.Accepted++
-		} else {
+		default:
+			ans.place = a.place(t)
 			h.tally.Duplicates++
 		}
+		h.answers = append(h.answers, ans)
 		return true
 	case 503:
 		h.tally.Refused++
