@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -91,6 +92,33 @@ func (c *nodes) outOfSync(ctx context.Context, topic string) error {
 		}
 	}
 	return nil
+}
+
+// createTopic makes a topic whose replicas are where they are wanted, each
+// partition's leader first.
+func (c *nodes) createTopic(t *testing.T, topic string, replicas [][]int32) {
+	t.Helper()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	rt := kmsg.NewCreateTopicsRequestTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, -1, -1
+	for p, nodes := range replicas {
+		ra := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
+		ra.Partition, ra.Replicas = int32(p), nodes
+		rt.ReplicaAssignment = append(rt.ReplicaAssignment, ra)
+	}
+	for name, value := range map[string]string{"min.insync.replicas": "2", "retention.ms": "-1", "max.message.bytes": "2097152"} {
+		rc := kmsg.NewCreateTopicsRequestTopicConfig()
+		rc.Name, rc.Value = name, kmsg.StringPtr(value)
+		rt.Configs = append(rt.Configs, rc)
+	}
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(withTimeout(t, 10*time.Second), c.client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("make topic %s: %v", topic, err)
+	}
 }
 
 // TestKillNodes kills nodes of a Kafka that has three, while hooklog is killed:

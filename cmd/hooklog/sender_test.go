@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type sender struct {
 	url      string // where run sends to
 	verifier *signature.Verifier
 	client   *http.Client
+	size     atomic.Int64 // of the bodies that run sends, if not zero
 
 	attempts, accepted, duplicates, failures atomic.Int64
 
@@ -83,12 +85,24 @@ func (s *sender) run(ctx, giveUp context.Context, workers int) {
 		wg.Go(func() {
 			g := demo.NewGenerator(rand.Uint64())
 			for i := 0; ctx.Err() == nil; i++ {
-				ev := g.Next()
-				s.deliver(giveUp, s.url, fmt.Sprintf("msg_%d_%d_%d", w, i, rand.Uint64()), ev.Body)
+				body := g.Next().Body
+				if n := s.size.Load(); n > 0 {
+					body = noise(int(n))
+				}
+				s.deliver(giveUp, s.url, fmt.Sprintf("msg_%d_%d_%d", w, i, rand.Uint64()), body)
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// noise returns bytes that no compression makes fewer.
+func noise(n int) []byte {
+	out := make([]byte, 0, n+8)
+	for len(out) < n {
+		out = binary.LittleEndian.AppendUint64(out, rand.Uint64())
+	}
+	return out[:n]
 }
 
 // deliver sends one event until it has a 2xx, as providers do.
@@ -190,18 +204,18 @@ func (s *sender) exchange(ctx context.Context, url, id string, body []byte) (rep
 	return reply{a.Outcome, place{a.Partition, a.Offset}}, nil
 }
 
-// waiting returns how many events a relay that died at that time may have had
+// waiting returns the events that a relay that died at that time may have had
 // in its hands: those begun and not answered.
-func (s *sender) waiting(died time.Time) int {
+func (s *sender) waiting(died time.Time) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	for _, ev := range s.events {
+	var ids []string
+	for id, ev := range s.events {
 		if ev.waited(died) {
-			n++
+			ids = append(ids, id)
 		}
 	}
-	return n
+	return ids
 }
 
 func (ev *sent) waited(at time.Time) bool {
