@@ -262,7 +262,9 @@ func (m *model) learn() {
 func (m *model) restart(s step) {
 	disk := m.process.disk
 	if s.verb == kills {
+		m.process.mu.Lock()
 		m.process.doom = &kill{unsynced: s.unsynced}
+		m.process.mu.Unlock()
 		m.process.die("at rest")
 		disk = m.process.left
 		time.Sleep(time.Millisecond)
