@@ -22,12 +22,6 @@ func (f Filter) Chunks() int                   { return len(*f.f.chunks.Load()) 
 // Flush moves what Apply has written into sstables.
 func (x *Index) Flush() error { return x.db.Flush() }
 
-// FlushLater begins a Flush.
-func (x *Index) FlushLater() error {
-	_, err := x.db.AsyncFlush()
-	return err
-}
-
 // Compact rewrites all sstables.
 func (x *Index) Compact() error {
 	return x.db.Compact(context.Background(), []byte{0}, []byte{0xff}, false)

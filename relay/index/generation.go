@@ -88,7 +88,6 @@ func (x *Index) expire(now time.Time) error {
 		return nil
 	}
 	b := x.db.NewBatch()
-	defer b.Close()
 	if err := b.DeleteRange(generationStart(0), generationStart(oldest), nil); err != nil {
 		return x.failed("expire generations", err)
 	}

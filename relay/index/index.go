@@ -40,6 +40,8 @@ type Options struct {
 // Index is an open index. It is safe for concurrent use; Close must come last.
 type Index struct {
 	db      *pebble.DB
+	disk    vfs.FS
+	dir     string
 	lock    *pebble.Lock
 	now     func() time.Time
 	width   time.Duration
@@ -62,6 +64,8 @@ type Index struct {
 	newest  time.Time  // the latest record time, no later than now + futureSlack
 	nextRef TopicRef
 	tidying bool
+
+	diskAsked time.Time // when checkDisk last asked
 
 	// pending is written under mu and pendingMu, in this order, and read under
 	// either.
@@ -179,7 +183,12 @@ func (x *Index) Close() error {
 		}
 		x.mu.Unlock()
 	}
-	return errors.Join(err, x.db.Close(), x.lock.Close())
+	select {
+	case <-x.failure.gone: // To close the store might wait for ever.
+		return errors.Join(err, x.lock.Close())
+	default:
+		return errors.Join(err, x.db.Close(), x.lock.Close())
+	}
 }
 
 // Window is how long an ID is remembered.

@@ -3,8 +3,6 @@ package index
 import (
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"hooklog/schemas"
 )
 
@@ -65,7 +63,6 @@ func (x *Index) pendingFact(key schemas.EventKey) (pending, bool) {
 func (x *Index) write(marks []Checkpoint) error {
 	const factSize = factKeySize + factValueSize + 4
 	b := x.db.NewBatchWithSize(factSize*len(x.pending) + 1<<10)
-	defer b.Close()
 	var key [factKeySize]byte
 	var value [factValueSize]byte
 	for k, p := range x.pending {
@@ -106,22 +103,4 @@ func (x *Index) write(marks []Checkpoint) error {
 	clear(x.pending)
 	x.pendingMu.Unlock()
 	return nil
-}
-
-// commit writes a batch, without waiting for the disk. Where Pebble panics, at
-// times without a word to the logger, its locks stay held: whoever catches the
-// panic must find the index failed and not wait for them.
-func (x *Index) commit(what string, b *pebble.Batch) error {
-	finished := false
-	defer func() {
-		if !finished {
-			x.failure.latch(errPanicked(what))
-		}
-	}()
-	err := b.Commit(pebble.NoSync)
-	finished = true
-	if err != nil {
-		return x.failed(what, err)
-	}
-	return x.failure.err()
 }

@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -81,7 +84,7 @@ func removeStore(o *Options) error {
 }
 
 // openStore opens or makes the store and reads what is kept in memory.
-func openStore(o *Options, readOnly bool) (x *Index, err error) {
+func openStore(o *Options, readOnly bool) (*Index, error) {
 	if _, err := o.FS.Stat(damagedFile(o)); err == nil {
 		return nil, fmt.Errorf("%w: damage was found when it was last in use", errUnusable)
 	}
@@ -90,7 +93,7 @@ func openStore(o *Options, readOnly bool) (x *Index, err error) {
 	}
 	cache := pebble.NewCache(blockCacheBytes)
 	defer cache.Unref()
-	f := &failure{log: o.Logger, mark: func() error {
+	f := &failure{log: o.Logger, gone: make(chan struct{}), mark: func() error {
 		file, err := o.FS.Create(damagedFile(o), vfs.WriteCategoryUnspecified)
 		if err != nil {
 			return err
@@ -126,13 +129,31 @@ func openStore(o *Options, readOnly bool) (x *Index, err error) {
 		// Hashes do not get smaller, and unpacking was most of a duplicate.
 		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
+	type opened struct {
+		index *Index
+		err   error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		x, err := loadStore(o, opts, f)
+		done <- opened{x, err}
+	}()
+	select {
+	case r := <-done:
+		return r.index, r.err
+	case <-f.gone:
+		return nil, f.err()
+	}
+}
+
+func loadStore(o *Options, opts *pebble.Options, f *failure) (*Index, error) {
 	db, err := pebble.Open(storeDir(o), opts)
 	if err != nil {
 		return nil, err
 	}
-	x = &Index{
-		db: db, now: o.Now, window: o.Window, width: generationWidth(o.Window), failure: f, log: o.Logger,
-		readOnly: readOnly, pending: make(map[schemas.EventKey]pending),
+	x := &Index{
+		db: db, disk: o.FS, dir: o.Dir, now: o.Now, window: o.Window, width: generationWidth(o.Window), failure: f, log: o.Logger,
+		readOnly: opts.ReadOnly, pending: make(map[schemas.EventKey]pending),
 	}
 	x.lifetime, x.end = context.WithCancel(context.Background())
 	if err := x.load(); err != nil {
@@ -177,6 +198,8 @@ type failure struct {
 	log   *slog.Logger
 	mark  func() error // makes the next start throw the store away
 	first atomic.Pointer[error]
+	once  sync.Once
+	gone  chan struct{} // closed when the store does not answer any more
 }
 
 func (f *failure) err() error {
@@ -184,6 +207,12 @@ func (f *failure) err() error {
 		return *p
 	}
 	return nil
+}
+
+// lost latches the end of a store that may hold locks for good.
+func (f *failure) lost(err error) {
+	f.latch(err)
+	f.once.Do(func() { close(f.gone) })
 }
 
 func (f *failure) latch(err error) {
@@ -214,7 +243,58 @@ func (f *failure) background(err error) {
 	f.latch(fmt.Errorf("index: write in the background: %w", err))
 }
 
-func errPanicked(what string) error { return fmt.Errorf("index: %s: store has panicked", what) }
+// commit writes a batch, without waiting for the disk, and closes it. Where Pebble
+// meets an error that it cannot handle it may never come back, nor may whoever
+// closes it.
+func (x *Index) commit(what string, b *pebble.Batch) error {
+	if err := x.checkDisk(); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				x.failure.lost(fmt.Errorf("index: %s: store has panicked: %v", what, p))
+			}
+		}()
+		err := b.Commit(pebble.NoSync)
+		done <- errors.Join(err, b.Close())
+	}()
+	stuck := time.NewTimer(stuckAfter)
+	defer stuck.Stop()
+	select {
+	case err := <-done:
+		if err != nil {
+			return x.failed(what, err)
+		}
+	case <-x.failure.gone:
+	case <-stuck.C:
+		x.failure.lost(fmt.Errorf("index: %s: the store has not answered for %v", what, stuckAfter))
+	}
+	return x.failure.err()
+}
+
+// checkDisk fails the store while there is still some room on the disk: where
+// there is none Pebble ends the process without a word.
+func (x *Index) checkDisk() error {
+	now := time.Now()
+	if now.Sub(x.diskAsked) < time.Second {
+		return x.failure.err()
+	}
+	x.diskAsked = now
+	usage, err := x.disk.GetDiskUsage(x.dir)
+	if err == nil && usage.AvailBytes < minFree {
+		x.failure.latch(fmt.Errorf("index: the disk is full: %d bytes are free, want at least %d: %w", usage.AvailBytes, minFree, syscall.ENOSPC))
+	}
+	return x.failure.err() // A disk that does not say is asked by writing.
+}
+
+// minFree is what a flush, a merge and the log of a while need.
+const minFree = 64 << 20
+
+// stuckAfter is when a store that does not take a batch counts as failed. It
+// makes writers wait while its flushes are slow, but not for so long.
+const stuckAfter = time.Minute
 
 // failed is called with each error of the store.
 func (x *Index) failed(what string, err error) error {
@@ -238,11 +318,11 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 }
 
 // Fatalf implements pebble.Logger. It must not return: Pebble would go on and
-// acknowledge what it could not write. The process ends non-zero, or, where the
-// panic is caught, finds that the index takes and answers nothing any more.
+// acknowledge what it could not write. The goroutine ends; whoever waits for it
+// finds that the index takes and answers nothing any more.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
-	l.failure.log.Error("index store failed", "err", msg)
-	l.failure.latch(errors.New("index: store failed: " + msg))
-	panic("FATAL: index store: " + msg)
+	err := fmt.Errorf("index: store failed: "+format, args...)
+	l.failure.log.Error("index store failed", "err", err)
+	l.failure.lost(err)
+	runtime.Goexit()
 }

@@ -100,7 +100,6 @@ func (x *Index) tidy(g *generation) error {
 		return err
 	}
 	b := x.db.NewBatch()
-	defer b.Close()
 	if err := setSaved(b, g, f, ids); err != nil {
 		return x.failed("save filter", err)
 	}
@@ -145,7 +144,7 @@ func (x *Index) saveAll() error {
 		if err == nil {
 			err = x.commit("save filter", b)
 		}
-		if err := errors.Join(err, b.Close()); err != nil {
+		if err != nil {
 			return x.failed("save filters", err)
 		}
 		g.saved, g.grown = true, false

@@ -80,7 +80,6 @@ func (x *Index) Reset(ref TopicRef) (TopicRef, error) {
 func (x *Index) replace(old TopicRef, t topic) (TopicRef, error) {
 	ref := x.nextRef
 	b := x.db.NewBatch()
-	defer b.Close()
 	if old != 0 {
 		if err := b.Delete(topicKey(old), nil); err != nil {
 			return 0, x.failed("retire topic", err)
