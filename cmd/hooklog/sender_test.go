@@ -29,7 +29,7 @@ type sender struct {
 	client   *http.Client
 	size     atomic.Int64 // of the bodies that run sends, if not zero
 
-	attempts, accepted, duplicates, failures atomic.Int64
+	attempts, accepted, duplicates, spooled, failures atomic.Int64
 
 	mu     sync.Mutex
 	events map[string]*sent
@@ -45,6 +45,7 @@ type sent struct {
 	attempts int
 	acked    time.Time // the first 2xx; zero: none yet
 	place    place     // as the first 2xx gave it
+	spooled  bool      // the first 2xx gave none
 }
 
 type place struct {
@@ -146,10 +147,14 @@ func (s *sender) end(id string, r reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ev := s.events[id]; ev.acked.IsZero() {
-		ev.acked, ev.place = time.Now(), r.place
+		ev.acked, ev.place, ev.spooled = time.Now(), r.place, r.outcome == "spooled"
 		s.order = append(s.order, id)
 	}
-	if r.outcome != "accepted" {
+	switch r.outcome {
+	case "spooled":
+		s.spooled.Add(1)
+		return
+	case "duplicate":
 		s.duplicates.Add(1)
 		return
 	}
