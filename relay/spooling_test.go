@@ -274,3 +274,57 @@ func TestSpoolAndReject(t *testing.T) {
 	})
 	r.awaitDrained(t, 1)
 }
+
+// TestSpoolShutdown: who waits for the log when the relay is told to stop is
+// answered by the spool, and the next relay writes it.
+func TestSpoolShutdown(t *testing.T) {
+	t.Parallel()
+	k := startKafka(t)
+	var n network
+	with := spooling(t.TempDir(), &n)
+	slow := func(o *relay.Options) {
+		with(o)
+		o.Sources[0].Deadline = time.Minute
+	}
+	r := serving(t, k, slow)
+	open := holdProduce(k)
+	defer open()
+	const waiting = 50
+	answers := make(chan response, waiting)
+	for i := range waiting {
+		raw := request(t, demoSource(t), fmt.Sprint("msg_", i), bodyOf(1))
+		go func() {
+			a, err := r.try(raw)
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- a
+		}()
+	}
+	eventually(t, func() error {
+		if n := r.Status().Claims; n != waiting {
+			return fmt.Errorf("%d claims", n)
+		}
+		return nil
+	})
+	began := time.Now()
+	if err := r.stop(); err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+	if d := time.Since(began); d > 15*time.Second {
+		t.Errorf("Run ended after %v, want 15 s at most", d)
+	}
+	for range waiting {
+		if a := <-answers; a.status != 200 || a.code(t) != "spooled" {
+			t.Errorf("who waited got %v, want 200 spooled", a)
+		}
+	}
+	open()
+	next := serving(t, k, with)
+	next.awaitDrained(t, waiting)
+	p := &promises{places: make(map[string]string)}
+	for i := range waiting {
+		p.insist(t, next, fmt.Sprint("msg_", i))
+	}
+	checkTopic(t, k, p.places)
+}
