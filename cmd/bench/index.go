@@ -26,7 +26,7 @@ func runIndex(ctx context.Context, args []string) error {
 		}
 		return errUsage
 	}
-	o := curve.Options{Dir: *dir, Events: *events, Progress: func(text string) { fmt.Fprintln(os.Stderr, "bench:", text) }}
+	o := curve.Options{Dir: *dir, Events: *events, Lookups: 500_000, Progress: func(text string) { fmt.Fprintln(os.Stderr, "bench:", text) }}
 	for _, text := range strings.Split(*ids, ",") {
 		digits, million := strings.CutSuffix(text, "M")
 		n, err := strconv.Atoi(digits)

@@ -24,8 +24,9 @@ type Options struct {
 	Dir string
 	// IDs are the sizes, each a point of the curve.
 	IDs []int
-	// Events are claimed and settled at each size.
-	Events int
+	// Events are claimed and settled at each size, and Lookups are made of new
+	// and of known IDs.
+	Events, Lookups int
 	// Progress is told what is going on; nil for nobody.
 	Progress func(text string)
 }
@@ -57,7 +58,6 @@ const (
 	// 20,000 events a second.
 	settleBatch = 100
 	loadBatch   = 8192
-	lookups     = 500_000
 )
 
 // Run measures each size in turn.
@@ -150,10 +150,10 @@ func measure(ctx context.Context, o *Options, ids int) (p Point, err error) {
 	p.HeapBytes = heapBytes() - heapBefore
 
 	o.Progress(fmt.Sprintf("%d ids: measuring", ids))
-	if p.NewNanos, err = b.lookUp(1<<40, 1<<40, false); err != nil {
+	if p.NewNanos, err = b.lookUp(o.Lookups, 1<<40, 1<<40, false); err != nil {
 		return p, err
 	}
-	if p.KnownNanos, err = b.lookUp(0, ids, true); err != nil {
+	if p.KnownNanos, err = b.lookUp(o.Lookups, 0, ids, true); err != nil {
 		return p, err
 	}
 	if err := b.events(ctx, o.Events/4); err != nil { // Warm: caches, map sizes.
@@ -196,11 +196,10 @@ func (b *bed) fill(ctx context.Context) error {
 	return nil
 }
 
-// lookUp asks for random ones of the IDs in from..from+n, and returns the time
-// of one.
-func (b *bed) lookUp(from, n int, want bool) (nanos float64, err error) {
+// lookUp asks for some of the IDs in from..from+n, and returns the time of one.
+func (b *bed) lookUp(some, from, n int, want bool) (nanos float64, err error) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	keys := make([]schemas.EventKey, lookups)
+	keys := make([]schemas.EventKey, some)
 	for i := range keys {
 		keys[i] = keyOf(from + rng.IntN(n))
 	}
@@ -214,7 +213,7 @@ func (b *bed) lookUp(from, n int, want bool) (nanos float64, err error) {
 			return 0, fmt.Errorf("look up: got %v, want %v", ok, want)
 		}
 	}
-	return float64(time.Since(start).Nanoseconds()) / lookups, nil
+	return float64(time.Since(start).Nanoseconds()) / float64(some), nil
 }
 
 // events takes new events from claim to fact, as the relay does around the

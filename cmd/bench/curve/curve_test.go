@@ -8,7 +8,7 @@ import (
 
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
-	points, err := curve.Run(t.Context(), curve.Options{Dir: dir, IDs: []int{20_000}, Events: 20_000})
+	points, err := curve.Run(t.Context(), curve.Options{Dir: dir, IDs: []int{20_000}, Events: 20_000, Lookups: 5000})
 	if err != nil {
 		t.Fatal(err)
 	}
