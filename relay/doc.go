@@ -10,17 +10,17 @@
 //	identify   ID and type                            schemas
 //	claim      new, joined or duplicate               claim, index
 //	produce    acks=all                               produce.go
-//	spool      where the log does not take it         spooling.go, spool
+//	spool      where the log does not take it         spooling.go, drain.go, spool
 //	settle     the fact, after the acknowledgement    settle.go, follow, index
 //	answer     one outcome, counted once              accept.go, answer.go
 //
 // # What it promises
 //
 // A 2xx is sent only after all in-sync replicas have the record, or the spool has
-// it fsynced, or for a copy of an event that is kept so. Copies of one event, (source, ID), become one
-// record: in sequence, at the same moment, after a restart, with the index
-// lost, and when the acknowledgement comes after the sender was told 503. Every
-// request ends in exactly one Outcome.
+// it fsynced, or for a copy of an event that is kept so. Copies of one event,
+// (source, ID), become one record: in sequence, at the same moment, after a
+// restart, with the index lost, and when the acknowledgement comes after the
+// sender was told 503. Every request ends in exactly one Outcome.
 //
 // # Rules
 //
