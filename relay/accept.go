@@ -82,8 +82,11 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 		return *refusal
 	}
 	s.identify(r)
-	if s.notReady() != "" { // What spools has come so far.
-		return s.keepUnseen(r, result)
+	if reason := s.notReady(); reason != "" {
+		if s.spools(src) {
+			return s.keepUnseen(r, result)
+		}
+		return refuse(NotReady, reason)
 	}
 
 	start := s.now()
