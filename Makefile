@@ -11,13 +11,13 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 # Arguments for run and bench: make run ARGS='--listen 127.0.0.1:8081'.
 ARGS     ?=
 FUZZTIME ?= 50000x
-# Sizes of the index that bench-index measures.
-IDS      ?= 1M,10M,50M
-# How long soak goes on. The tests that have a long form go on for as long as
-# HOOKLOG_SOAK says (90s), HOOKLOG_SIM is how many histories are simulated.
-MINUTES  ?= 30
-# Nodes of the Apache Kafka that test-kafka starts: 1, or 3 with two in sync.
+# How long soak goes on. Its tests read HOOKLOG_SOAK, how long those go on that
+# have a long form, and HOOKLOG_SIM, how many histories are simulated.
+MINUTES  ?= 10
+# Nodes of the Apache Kafka that test-kafka starts: 1, or 3 with two in sync;
+# and which tests it runs.
 KAFKA_NODES ?= 1
+KAFKA_RUN   ?= .
 
 SOURCES  := cmd consumers relay schemas
 
@@ -43,18 +43,14 @@ bench: build ## the relay against the bare pipeline, on Apache Kafka
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ ./cmd/bench
 	@.ci/kafka run -- $(BIN)/bench $(ARGS)
 
-bench-index: build ## what remembering costs, at IDS known event IDs
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ ./cmd/bench
-	@$(BIN)/bench index --ids $(IDS)
-
-soak: ## the tests that kill, race and simulate, for MINUTES, also on Apache Kafka
-	GO=$(GO) MINUTES=$(MINUTES) .ci/soak
+soak: ## kill, race and simulate for MINUTES, on Apache Kafka too, until one fails
+	@.ci/soak $(MINUTES)
 
 lint: $(TOOLS)/gofumpt $(TOOLS)/staticcheck ## format, vet, staticcheck
 	@out=$$($(TOOLS)/gofumpt -l $(SOURCES)); if [ -n "$$out" ]; then echo "not formatted with gofumpt:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOLS)/staticcheck -checks inherit,ST1016,ST1020,ST1021,ST1022 ./...
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/kafka .ci/soak .ci/fuzz .ci/first-run .ci/third-party; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/kafka .ci/fuzz .ci/soak .ci/first-run .ci/third-party; fi
 
 # A tool is installed again when this file, and so perhaps its version, changes.
 $(TOOLS)/gofumpt: Makefile
@@ -70,11 +66,12 @@ kafka: ## Apache Kafka on 127.0.0.1:9092: Docker compose, or without Docker by .
 kafka-stop: ## stop what `make kafka` started; its data stay
 	@if docker info >/dev/null 2>&1; then docker compose stop kafka; else .ci/kafka stop --dir .cache/kafka-data; fi
 
-# Every package with a test that asks for KAFKA_BROKERS runs against it.
+# Every package with a test that asks for KAFKA_BROKERS runs against it, one
+# after the other: some stop or kill brokers.
 test-kafka: ## end-to-end tests on KAFKA_BROKERS, or on an Apache Kafka started for them
 	@packages=$$(grep -rl --include='*_test.go' KAFKA_BROKERS $(SOURCES) | xargs -r -n1 dirname | sort -u | sed 's|^|./|'); \
 	if [ -z "$$packages" ]; then echo 'no test asks for KAFKA_BROKERS'; exit 1; fi; \
-	.ci/kafka run --nodes $(KAFKA_NODES) -- $(GO) test -count=1 $$packages
+	.ci/kafka run --nodes $(KAFKA_NODES) -- $(GO) test -count=1 -p 1 -run '$(KAFKA_RUN)' $$packages
 
 third-party: build ## read what the relay wrote with another Kafka client; needs Python
 	.ci/third-party

@@ -60,11 +60,11 @@ func (s stall) rounds(t *testing.T) {
 func (s stall) round(t *testing.T, n int) {
 	t.Helper()
 	r := s.relay
-	if err := s.cluster.inSync(r.topic); n > 0 && err != nil {
-		t.Fatal(err)
-	}
 	r.start(t)
 	r.p.ready(t, r.admin)
+	if err := s.cluster.inSync(r.topic); err != nil {
+		t.Fatal(err)
+	}
 	r.sender.size.Store(0)
 	if n%4 >= 2 {
 		r.sender.size.Store(100 << 10) // more than the sockets take
