@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"hooklog/relay/claim"
 	"hooklog/relay/spool"
@@ -66,67 +65,73 @@ func (s *Server) drain(ctx context.Context) {
 					"drained_per_second", int(st.DrainRate), "left", time.Duration(max(0, st.LeftSeconds)*float64(time.Second)).Round(time.Second))
 			}
 		}
-		for s.drainOne() && ctx.Err() == nil {
-		}
+		s.drainWaiting(ctx)
 	}
 }
 
-// drainOne hands the oldest waiting entry to the producer. It returns false if
-// there is none, or now is not the time.
-func (s *Server) drainOne() bool {
-	if s.notReady() != "" || s.drainAhead.Load() >= drainAhead {
+// drainWaiting hands waiting entries to the producer, the oldest first, as long
+// as now is the time. One whose event somebody else has in hand is passed over
+// until the next time.
+func (s *Server) drainWaiting(ctx context.Context) {
+	var passed []*spool.Entry
+	for ctx.Err() == nil && s.notReady() == "" && s.drainAhead.Load() < drainAhead {
+		e, ok := s.spool.Take()
+		if !ok {
+			break
+		}
+		cl, role := s.claims.Begin(e.Key, e.BodySum)
+		if role != claim.Owner {
+			passed = append(passed, e)
+			if role == claim.Full {
+				break
+			}
+			continue
+		}
+		if !s.drainEntry(e, cl) {
+			s.claims.Release(cl, errSpooled)
+			passed = append(passed, e)
+			break
+		}
+	}
+	for _, e := range passed {
+		s.spool.Return(e)
+	}
+}
+
+// drainEntry hands an entry to the producer, or finds that the log has it. It
+// returns false if now is not the time.
+func (s *Server) drainEntry(e *spool.Entry, cl *claim.Claim) bool {
+	stored, err := s.spool.Read(e)
+	if err != nil {
 		return false
 	}
-	e, ok := s.spool.Take()
-	if !ok {
-		return false
+	rec, err := schemas.ParseSpooled(stored)
+	if err != nil {
+		s.claims.Release(cl, errSpooled)
+		s.setAside(e, err.Error())
+		return true
 	}
-	cl, role := s.claims.Begin(e.Key, e.BodySum)
-	if role != claim.Owner {
-		s.spool.Return(e) // A copy is under way, or the table is full.
-		return false
+	window := s.sources.longestWindow(s.opts.Window)
+	if name, _, ok := schemas.Identify(rec); ok && s.sources.window(name) > 0 {
+		window = s.sources.window(name)
 	}
-	// What is known was acknowledged before this process began, or by another
-	// relay: it may be older than the window, as an event that waited long.
-	fact, known, err := s.index.Lookup(e.Key, e.Arrived.Add(-s.sources.longestWindow(s.opts.Window)))
+	fact, known, err := s.index.Lookup(e.Key, e.Arrived.Add(-window))
 	switch {
 	case err != nil:
 		s.fail(err)
-		s.claims.Release(cl, err)
-		s.spool.Return(e)
 		return false
-	case known:
+	case known: // By an earlier process, or by another relay.
 		s.claims.Commit(cl, s.index.Position(fact))
 		s.claims.Forget(cl)
 		s.unspool(e)
 		s.metrics.spoolDuplicates.Inc()
 		return true
-	case !s.follower.CaughtUp():
-		s.claims.Release(cl, errSpooled)
-		s.spool.Return(e)
-		return false
-	case !s.producer.admits(s.now(), s.sources.longestDeadline()):
-		s.claims.Release(cl, errSpooled)
-		s.spool.Return(e)
-		return false
-	}
-	record, err := s.spool.Read(e)
-	var rec *kgo.Record
-	if err == nil {
-		if rec, err = schemas.ParseSpooled(record); err != nil {
-			s.claims.Release(cl, errSpooled)
-			s.setAside(e, err.Error())
-			return true
-		}
-	}
-	if err != nil {
-		s.claims.Release(cl, errSpooled)
-		s.spool.Return(e)
+	case !s.follower.CaughtUp(), !s.producer.admits(s.now(), s.sources.longestDeadline()):
 		return false
 	}
 	s.claims.Leave(cl)
 	s.drainAhead.Add(1)
-	s.producer.produce(rec, settlement{claim: cl, window: s.sources.longestWindow(s.opts.Window), drained: s})
+	s.producer.produce(rec, settlement{claim: cl, window: window, drained: s})
 	return true
 }
 

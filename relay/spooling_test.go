@@ -328,3 +328,43 @@ func TestSpoolShutdown(t *testing.T) {
 	}
 	checkTopic(t, k, p.places)
 }
+
+// TestSpoolWindow: an event that comes again after its source's window is a new
+// one, also when it is drained: what is known of the earlier one says nothing.
+func TestSpoolWindow(t *testing.T) {
+	t.Parallel()
+	k := startKafka(t)
+	var n network
+	with := spooling(t.TempDir(), &n)
+	r := serving(t, k, func(o *relay.Options) {
+		with(o)
+		o.Sources[0].Window = time.Hour
+	})
+	old := schemas.Encode(&schemas.Event{
+		ID: "msg_1", Source: "demo", Type: "test.made", Received: time.Now().Add(-2 * time.Hour), Scheme: "none",
+		Method: "POST", Target: "/hooks/demo", Body: []byte(bodyOf(1)),
+	}, topicName)
+	client, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), old).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if r.Lookup("demo", "msg_1") == "" {
+			return errors.New("the earlier event is not known yet")
+		}
+		return nil
+	})
+	n.set(true)
+	for i := range 5 { // The last of them are drained from disk.
+		r.wantSpooled(t, fmt.Sprint("msg_", 5-i))
+	}
+	n.set(false)
+	r.awaitDrained(t, 5)
+	if got := len(readTopic(t, k, topicName)); got != 6 {
+		t.Errorf("the topic has %d records, want the earlier one and five", got)
+	}
+}
