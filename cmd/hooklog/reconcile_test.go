@@ -74,6 +74,9 @@ func (s *sender) reconcile(t *testing.T, brokers, topic string, deaths ...death)
 			res.residue += len(causes)
 			for _, n := range causes {
 				residue[n]++
+				end, known := deaths[n].ends[records[0].Partition]
+				t.Logf("event %s is left by a killed relay: %s; it died %s with the event begun %s, when the log ended at %d (known: %v)",
+					id, describe(records), clock(deaths[n].at), clock(ev.begun), end, known)
 			}
 			continue
 		}
