@@ -211,14 +211,17 @@ func (n *node) run(ctx context.Context) error {
 func (n *node) announce(ctx context.Context) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for n.relay != nil {
+	for ended := false; n.relay != nil; {
 		if ok, _ := n.relay.Ready(); ok {
 			break
+		}
+		if ended {
+			return
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			ended = true // It may have become ready since the last tick.
 		}
 	}
 	n.log.Info("ready", "version", version, "admin", n.config.Admin)
