@@ -102,6 +102,7 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 	case claim.Owner:
 	}
 	defer s.abandon(cl, r)
+	since := s.index.Version()
 	notBefore := r.arrived.Add(-src.Window)
 	fact, known, err := s.index.Lookup(key, notBefore)
 	s.metrics.claimSeconds.Observe(s.now().Sub(start).Seconds())
@@ -143,7 +144,7 @@ func (s *Server) accept(r *request, ctx *fasthttp.RequestCtx) answer {
 		s.claims.Release(cl, errStalled)
 		return refuse(LogUnavailable, "The log does not acknowledge at the moment.")
 	}
-	s.producer.produce(rec, settlement{claim: cl, window: src.Window})
+	s.producer.produce(rec, settlement{claim: cl, window: src.Window, since: since})
 	return s.await(r, cl, rec)
 }
 

@@ -115,6 +115,7 @@ func (s *Server) drainEntry(e *spool.Entry, cl *claim.Claim) bool {
 	if name, _, ok := schemas.Identify(rec); ok && s.sources.window(name) > 0 {
 		window = s.sources.window(name)
 	}
+	since := s.index.Version()
 	fact, known, err := s.index.Lookup(e.Key, e.Arrived.Add(-window))
 	switch {
 	case err != nil:
@@ -131,7 +132,7 @@ func (s *Server) drainEntry(e *spool.Entry, cl *claim.Claim) bool {
 	}
 	s.claims.Leave(cl)
 	s.drainAhead.Add(1)
-	s.producer.produce(rec, settlement{claim: cl, window: window, drained: s})
+	s.producer.produce(rec, settlement{claim: cl, window: window, since: since, drained: s})
 	return true
 }
 

@@ -33,6 +33,7 @@ type settlement struct {
 	time     time.Time     // of the record
 	received time.Time     // when the request came: the record's time before it was cut to milliseconds
 	window   time.Duration // how long its event's ID is remembered
+	since    uint64        // as index.Fact has it
 	drained  *Server       // whose spool the record comes from; nil for a request's
 	// serial counts records in the order they were handed to the producer. With
 	// an error it is the latest there was when the error came: a record with a
@@ -109,7 +110,7 @@ func newProducer(lifetime context.Context, opts []kgo.Opt, claims *claim.Table, 
 // produce hands a record over and settles its claim when the outcome is known,
 // which may be long after the request has gone.
 //
-// Of s it takes claim, window and drained.
+// Of s it takes claim, window, since and drained.
 func (p *producer) produce(rec *kgo.Record, s settlement) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()

@@ -140,7 +140,7 @@ func (s *settler) settle() error {
 			continue
 		}
 		s.own = append(s.own, follow.Own{
-			Key: b.claim.Key(), Position: b.position, Time: b.time, BodySum: b.claim.BodySum(), Window: b.window,
+			Key: b.claim.Key(), Position: b.position, Time: b.time, BodySum: b.claim.BodySum(), Window: b.window, Since: b.since,
 		})
 		k := partitionKey{b.position.Topic, b.position.Partition}
 		if b.serial > s.latest[k].serial {

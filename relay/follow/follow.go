@@ -204,7 +204,9 @@ type Own struct {
 	Position schemas.Position
 	Time     time.Time
 	BodySum  uint32
-	Window   time.Duration // as index.Fact has it
+	// Window and Since are as index.Fact has them.
+	Window time.Duration
+	Since  uint64
 }
 
 // Commit takes own records into the index: after it has returned, Lookup finds
@@ -218,7 +220,7 @@ func (f *Follower) Commit(own []Own) error {
 		if t := f.topics[o.Position.Topic]; t != nil {
 			facts = append(facts, index.Fact{
 				Key: o.Key, Topic: t.ref, Partition: o.Position.Partition, Offset: o.Position.Offset,
-				Time: o.Time, BodySum: o.BodySum, Window: o.Window,
+				Time: o.Time, BodySum: o.BodySum, Window: o.Window, Since: o.Since,
 			})
 		}
 	}

@@ -41,6 +41,9 @@ func (x *Index) Apply(facts []Fact, marks []Checkpoint) (copies int, err error) 
 	return copies, nil
 }
 
+// Version changes with every fact that nobody has had a claim for.
+func (x *Index) Version() uint64 { return x.version.Load() }
+
 // apply takes one fact, unless its event is known. The caller holds x.mu.
 func (x *Index) apply(f *Fact, limit time.Time) (another bool, err error) {
 	if !x.alive(f.Topic) {
@@ -56,6 +59,13 @@ func (x *Index) apply(f *Fact, limit time.Time) (another bool, err error) {
 	g := x.generation(x.generationOf(taken.Time))
 	if g == nil {
 		return false, nil
+	}
+	if f.Since == x.version.Load() {
+		g.add(f.Key)
+		return false, x.put(&taken, g.id)
+	}
+	if f.Since == 0 {
+		x.version.Add(1)
 	}
 	known, ok, replaces, err := x.known(&taken, g.id)
 	if err != nil {

@@ -69,6 +69,8 @@ type Index struct {
 
 	// pending is written under mu and pendingMu, in this order, and read under
 	// either.
+	version atomic.Uint64 // from 1
+
 	pendingMu sync.RWMutex
 	pending   map[schemas.EventKey]pending
 }

@@ -313,3 +313,36 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("open what was removed: %v, want ErrNotExist", err)
 	}
 }
+
+// TestSince: whoever has had an event's claim since it was not known need not be
+// asked again, unless somebody else has written meanwhile.
+func TestSince(t *testing.T) {
+	x, ref := openTest(t)
+	own := func(i int, offset int64, since uint64) index.Fact {
+		f := fact(ref, i, offset, now)
+		f.Since = since
+		return f
+	}
+	since := x.Version()
+	if copies := apply(t, x, own(1, 10, since), own(2, 11, since)); copies != 0 {
+		t.Errorf("own facts: %d copies, want 0", copies)
+	}
+	if got := x.Version(); got != since {
+		t.Errorf("version after own facts: got %d, want %d still", got, since)
+	}
+	// Another relay's record of event 3 is followed before our own is settled.
+	if copies := apply(t, x, fact(ref, 3, 12, now), own(3, 13, since)); copies != 1 {
+		t.Errorf("an own fact of an event that another relay has written: %d copies, want 1", copies)
+	}
+	// And our own record may be followed before its acknowledgement.
+	since = x.Version()
+	if copies := apply(t, x, fact(ref, 4, 14, now), own(4, 14, since)); copies != 0 {
+		t.Errorf("an own fact that was followed: %d copies, want 0", copies)
+	}
+	for i, want := range []int64{-1, 10, 11, 12, 14} {
+		wantOffset(t, x, i, now, want)
+	}
+	if got := x.Stats().IDs; got != 4 {
+		t.Errorf("ids: got %d, want 4", got)
+	}
+}

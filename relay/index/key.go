@@ -52,6 +52,10 @@ type Fact struct {
 	// to tell a further copy from an event that may have come again; it is not
 	// kept.
 	Window time.Duration
+	// Since is the Version of the index before a Lookup that did not know the
+	// event, of somebody who has had its claim ever since; zero says nothing.
+	// Where the version is the same still, Apply need not ask again.
+	Since uint64
 }
 
 func appendFactKey(dst []byte, generation uint32, key schemas.EventKey) []byte {

@@ -155,6 +155,7 @@ func loadStore(o *Options, opts *pebble.Options, f *failure) (*Index, error) {
 		db: db, disk: o.FS, dir: o.Dir, now: o.Now, window: o.Window, width: generationWidth(o.Window), failure: f, log: o.Logger,
 		readOnly: opts.ReadOnly, pending: make(map[schemas.EventKey]pending),
 	}
+	x.version.Store(1)
 	x.lifetime, x.end = context.WithCancel(context.Background())
 	if err := x.load(); err != nil {
 		x.end()

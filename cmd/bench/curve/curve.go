@@ -228,13 +228,14 @@ func (b *bed) events(ctx context.Context, n int) error {
 		if role != claim.Owner {
 			return fmt.Errorf("event %d: the claim is somebody else's", b.next)
 		}
+		since := b.index.Version()
 		if _, known, err := b.index.Lookup(key, b.now.Add(-window)); err != nil || known {
 			return fmt.Errorf("event %d: known %v, %w", b.next, known, err)
 		}
 		pos := schemas.Position{Topic: "webhooks", Partition: int32(b.next % 6), Offset: int64(b.next)}
 		table.Commit(c, pos)
 		claims = append(claims, c)
-		facts = append(facts, index.Fact{Key: key, Topic: b.ref, Partition: pos.Partition, Offset: pos.Offset, Time: b.now, BodySum: c.BodySum()})
+		facts = append(facts, index.Fact{Key: key, Topic: b.ref, Partition: pos.Partition, Offset: pos.Offset, Time: b.now, BodySum: c.BodySum(), Since: since})
 		b.next++
 		if len(facts) < cap(facts) {
 			continue
