@@ -124,8 +124,9 @@ func (s *Server) drainEntry(e *spool.Entry, cl *claim.Claim) bool {
 	case known: // By an earlier process, or by another relay.
 		s.claims.Commit(cl, s.index.Position(fact))
 		s.claims.Forget(cl)
-		s.unspool(e)
-		s.metrics.spoolDuplicates.Inc()
+		if s.unspool(e) {
+			s.metrics.spoolDuplicates.Inc()
+		}
 		return true
 	case !s.follower.CaughtUp(), !s.producer.admits(s.now(), s.sources.longestDeadline()):
 		return false
@@ -228,9 +229,10 @@ func (sp *spooled) committed(c *claim.Claim) (drained bool) {
 	if !ok {
 		return false
 	}
-	sp.s.unspool(e)
-	sp.s.rate.add(1)
-	sp.s.metrics.spoolDrained.Inc()
+	if sp.s.unspool(e) { // Else it is counted when it is found known.
+		sp.s.rate.add(1)
+		sp.s.metrics.spoolDrained.Inc()
+	}
 	return true
 }
 

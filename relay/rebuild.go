@@ -38,16 +38,16 @@ func (s *Server) VerifyIndex(ctx context.Context, progress func(follow.Progress)
 var ErrVerifying = errors.New("the index is being verified already")
 
 // RebuildIndex throws the index away, reads it back from the topics and returns
-// how long that took. It is for a server that does not run. progress is called
+// what it then holds. It is for a server that does not run. progress is called
 // about every second, with what keeps it from going on, if anything does; it may
 // be nil.
 func (s *Server) RebuildIndex(ctx context.Context, progress func(p follow.Progress, problem string)) (index.Stats, error) {
 	o := s.indexOptions()
-	if err := index.Remove(o); err != nil {
+	topics, err := s.existingTopics(ctx) // Without brokers nothing is thrown away.
+	if err != nil {
 		return index.Stats{}, err
 	}
-	topics, err := s.existingTopics(ctx)
-	if err != nil {
+	if err := index.Remove(o); err != nil {
 		return index.Stats{}, err
 	}
 	x, err := index.Open(o)

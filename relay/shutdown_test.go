@@ -139,6 +139,29 @@ func TestShutdownAnswers(t *testing.T) {
 	checkTopic(t, k, promised)
 }
 
+// askAll sends n events at the same moment and waits until each has its claim.
+func (r *testRelay) askAll(t *testing.T, n int) <-chan response {
+	t.Helper()
+	answers := make(chan response, n)
+	for i := range n {
+		raw := request(t, demoSource(t), fmt.Sprint("msg_", i), bodyOf(1))
+		go func() {
+			a, err := r.try(raw)
+			if err != nil {
+				t.Error(err)
+			}
+			answers <- a
+		}()
+	}
+	eventually(t, func() error {
+		if held := r.Status().Claims; held != n {
+			return fmt.Errorf("%d claims, want %d", held, n)
+		}
+		return nil
+	})
+	return answers
+}
+
 // TestShutdownWithoutBrokers: there is an end all the same, who waits is told
 // 503, and Run says what was left.
 func TestShutdownWithoutBrokers(t *testing.T) {
@@ -160,23 +183,7 @@ func TestShutdownWithoutBrokers(t *testing.T) {
 	open := holdProduce(k)
 	defer open()
 	const waiting = 100
-	answers := make(chan response, waiting)
-	for i := range waiting {
-		raw := request(t, demoSource(t), fmt.Sprint("msg_", i), bodyOf(1))
-		go func() {
-			a, err := r.try(raw)
-			if err != nil {
-				t.Error(err)
-			}
-			answers <- a
-		}()
-	}
-	eventually(t, func() error {
-		if n := r.Status().Claims; n != waiting {
-			return fmt.Errorf("%d claims", n)
-		}
-		return nil
-	})
+	answers := r.askAll(t, waiting)
 	began := time.Now()
 	cancel()
 	select {

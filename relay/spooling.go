@@ -115,13 +115,15 @@ func (s *Server) overdue(r *request, cl *claim.Claim, rec *kgo.Record) answer {
 	return answer{outcome: Spooled}
 }
 
-// unspool deletes the entries of events that the log holds and the index
-// knows, or whose owner was answered so. One that cannot be deleted is found
-// known when it is drained.
-func (s *Server) unspool(entries ...*spool.Entry) {
-	if err := s.spool.Delete(entries...); err != nil {
+// unspool deletes the entry of an event that the log holds. One that cannot be
+// deleted is handed out again, when the spool is well, and found known then.
+func (s *Server) unspool(e *spool.Entry) (deleted bool) {
+	if err := s.spool.Delete(e); err != nil {
+		s.spool.Return(e)
 		s.throttled.Warn("cannot delete from the spool what is in the log", "err", err)
+		return false
 	}
+	return true
 }
 
 // SpoolStatus is what an operator sees of the spool.

@@ -27,6 +27,14 @@ func spooling(dir string, n *network) func(*relay.Options) {
 	}
 }
 
+// foreignRecord is an event of the demo source as another relay writes it.
+func foreignRecord(id schemas.EventID, received time.Time) *kgo.Record {
+	return schemas.Encode(&schemas.Event{
+		ID: id, Source: "demo", Type: "test.made", Received: received, Scheme: "none",
+		Method: "POST", Target: "/hooks/demo", Body: []byte(bodyOf(1)),
+	}, topicName)
+}
+
 // serving starts a relay and waits until it takes events into the log: ready it
 // is before that.
 func serving(t *testing.T, k *kfake.Cluster, change func(*relay.Options)) *testRelay {
@@ -202,10 +210,7 @@ func TestSpoolKnown(t *testing.T) {
 	if st := r.SpoolStatus(); st.Waiting < events/2 {
 		t.Fatalf("%+v: want most of them to wait", st)
 	}
-	foreign := schemas.Encode(&schemas.Event{
-		ID: "msg_9", Source: "demo", Type: "test.made", Received: time.Now(), Scheme: "none",
-		Method: "POST", Target: "/hooks/demo", Body: []byte(bodyOf(1)),
-	}, topicName)
+	foreign := foreignRecord("msg_9", time.Now())
 	client, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...))
 	if err != nil {
 		t.Fatal(err)
@@ -290,23 +295,7 @@ func TestSpoolShutdown(t *testing.T) {
 	open := holdProduce(k)
 	defer open()
 	const waiting = 50
-	answers := make(chan response, waiting)
-	for i := range waiting {
-		raw := request(t, demoSource(t), fmt.Sprint("msg_", i), bodyOf(1))
-		go func() {
-			a, err := r.try(raw)
-			if err != nil {
-				t.Error(err)
-			}
-			answers <- a
-		}()
-	}
-	eventually(t, func() error {
-		if n := r.Status().Claims; n != waiting {
-			return fmt.Errorf("%d claims", n)
-		}
-		return nil
-	})
+	answers := r.askAll(t, waiting)
 	began := time.Now()
 	if err := r.stop(); err != nil {
 		t.Errorf("Run = %v, want nil", err)
@@ -340,10 +329,7 @@ func TestSpoolWindow(t *testing.T) {
 		with(o)
 		o.Sources[0].Window = time.Hour
 	})
-	old := schemas.Encode(&schemas.Event{
-		ID: "msg_1", Source: "demo", Type: "test.made", Received: time.Now().Add(-2 * time.Hour), Scheme: "none",
-		Method: "POST", Target: "/hooks/demo", Body: []byte(bodyOf(1)),
-	}, topicName)
+	old := foreignRecord("msg_1", time.Now().Add(-2*time.Hour))
 	client, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...))
 	if err != nil {
 		t.Fatal(err)

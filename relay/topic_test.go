@@ -15,7 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"hooklog/relay"
-	"hooklog/schemas"
 )
 
 // TestTopicDeleted: a topic that goes while the relay runs comes back, made by
@@ -82,10 +81,7 @@ func TestPartitionsAdded(t *testing.T) {
 	if _, err := kadm.NewClient(client).UpdatePartitions(t.Context(), 7, topicName); err != nil {
 		t.Fatal(err)
 	}
-	foreign := schemas.Encode(&schemas.Event{
-		ID: "msg_foreign", Source: "demo", Type: "test.made", Received: time.Now(), Scheme: "none",
-		Method: "POST", Target: "/hooks/demo", Body: []byte("{}"),
-	}, topicName)
+	foreign := foreignRecord("msg_foreign", time.Now())
 	foreign.Partition = 6
 	if err := client.ProduceSync(t.Context(), foreign).FirstErr(); err != nil {
 		t.Fatal(err)

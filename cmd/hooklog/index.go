@@ -68,11 +68,7 @@ EXAMPLES
   hooklog index status --format json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			asJSON, err := jsonFormat(format)
-			if err != nil {
-				return err
-			}
-			c, err := w.load(config.Flags{})
+			asJSON, c, err := w.loadFormatted(format)
 			if err != nil {
 				return err
 			}
@@ -95,14 +91,13 @@ EXAMPLES
 	return cmd
 }
 
-func jsonFormat(format string) (bool, error) {
-	switch format {
-	case "json":
-		return true, nil
-	case "pretty":
-		return false, nil
+// loadFormatted loads the configuration for a command that prints either way.
+func (w *world) loadFormatted(format string) (asJSON bool, c *config.Config, err error) {
+	if format != "json" && format != "pretty" {
+		return false, nil, usageError{fmt.Errorf("--format %q is neither pretty nor json", format)}
 	}
-	return false, usageError{fmt.Errorf("--format %q is neither pretty nor json", format)}
+	c, err = w.load(config.Flags{})
+	return format == "json", c, err
 }
 
 // indexState finds out about the index of a configuration.
@@ -206,11 +201,7 @@ EXAMPLES
   hooklog index verify --format json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			asJSON, err := jsonFormat(format)
-			if err != nil {
-				return err
-			}
-			c, err := w.load(config.Flags{})
+			asJSON, c, err := w.loadFormatted(format)
 			if err != nil {
 				return err
 			}

@@ -321,6 +321,10 @@ func TestDiskFaults(t *testing.T) {
 				default:
 					t.Errorf("round %d: Failed is not closed", round)
 				}
+				if err := s.Delete(held); !errors.Is(err, spool.ErrFailed) {
+					t.Fatalf("round %d: delete: %v, want ErrFailed", round, err)
+				}
+				s.Return(held) // It is handed out again once the spool is well.
 				if err := s.Reopen(); err == nil {
 					t.Fatalf("round %d: opened anew while the disk fails", round)
 				}
@@ -330,6 +334,10 @@ func TestDiskFaults(t *testing.T) {
 				}
 				if err := s.Reopen(); err != nil {
 					t.Fatalf("round %d: %v", round, err)
+				}
+				first := held.BodySum
+				if held, _ = s.Take(); held == nil || held.BodySum != first {
+					t.Fatalf("round %d: took %+v, want event %d, which could not be deleted", round, held, first)
 				}
 				for range 5 {
 					if err := try(); err != nil {
